@@ -1,0 +1,155 @@
+"""`mlops …`: the same functions from a shell. Results go to stdout, progress and errors to stderr.
+
+Exit codes: 0 done, 2 the user's mistake, 3 a data set or candidate was rejected, 1 our own fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from mlops import __version__
+
+log = logging.getLogger("evergreen")
+
+Command = Callable[[argparse.Namespace], tuple[Any, int]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options; nothing heavy is imported for it."""
+    from mlops import commands
+
+    top = argparse.ArgumentParser(
+        prog="mlops",
+        description="Evergreen keeps fine-tuned transformers fresh: retrain, judge, compress, register, serve.",
+        epilog="Everything lives under EVERGREEN_HOME (default ./var). EVERGREEN_STORE and MLFLOW_TRACKING_URI override.",
+    )
+    top.add_argument("--version", action="version", version=f"evergreen {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    sub = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Command, help: str) -> argparse.ArgumentParser:
+        command = sub.add_parser(name, help=help, description=help)
+        command.set_defaults(run=run)
+        return command
+
+    def pipeline(command: argparse.ArgumentParser) -> None:
+        command.add_argument("pipeline", metavar="PIPELINE", help="a pipeline file, such as pipelines/news-topics.yaml")
+        command.add_argument(
+            "--set",
+            dest="overrides",
+            action="append",
+            default=[],
+            metavar="SECTION.KEY=VALUE",
+            help="override a setting",
+        )
+
+    def as_json(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--json", action="store_true", help="print one JSON object or array")
+
+    check = add("check", commands.check, "check a pipeline file, its data and its base model; nothing is trained")
+    pipeline(check)
+    as_json(check)
+    run = add("run", commands.run, "retrain: source, validate, prepare, fine-tune, judge, compress, register, promote")
+    pipeline(run)
+    run.add_argument("--force", action="store_true", help="retrain although nothing has changed")
+    as_json(run)
+    step = add(
+        "step", commands.step, "run one step: JSON {config, run, values} on stdin, JSON {output, seconds} on stdout"
+    )
+    step.add_argument("name", metavar="NAME", help="source, validate, prepare, fine_tune, evaluate, …")
+    step.add_argument("--input", metavar="FILE", help="read the JSON from a file instead of stdin")
+    step.add_argument("--die-with-parent", action="store_true", help="end when the process that started this one ends")
+    predict = add("predict", commands.predict, "classify texts with a registered model; one JSON object per line")
+    predict.add_argument("model", metavar="MODEL[@ALIAS]", help="a registered model; the alias is champion by default")
+    texts = predict.add_mutually_exclusive_group(required=True)
+    texts.add_argument("--text", action="append", metavar="T", help="a text; may be given several times")
+    texts.add_argument("--file", metavar="F.jsonl", help='a file of JSON strings or {"text": …} objects, one per line')
+    serve = add("serve", commands.serve, "answer POST /v1/predict with the model behind an alias; follows the alias")
+    serve.add_argument("model", metavar="MODEL")
+    serve.add_argument("--alias", default="champion")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8080)
+    releases = add("releases", commands.releases, "the registered versions of a model, with the ledger")
+    releases.add_argument("model", metavar="MODEL")
+    as_json(releases)
+    promote = add("promote", commands.promote, "let a registered version serve")
+    promote.add_argument("model", metavar="MODEL")
+    promote.add_argument("version", metavar="VERSION")
+    promote.add_argument("--reason", required=True, metavar="R")
+    rollback = add("rollback", commands.rollback, "let the version that served before serve again")
+    rollback.add_argument("model", metavar="MODEL")
+    rollback.add_argument("--reason", required=True, metavar="R")
+    doctor = add("doctor", commands.doctor, "what this machine and these settings can do")
+    as_json(doctor)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code."""
+    options = parser().parse_args(arguments)
+    _prepare_process()
+    out = _own_stdout()
+    from mlops.errors import EvergreenError
+
+    try:
+        result, code = options.run(options)
+        if result is not None:
+            print(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False), file=out, flush=True)
+        return int(code)
+    except EvergreenError as error:
+        if options.debug:
+            raise
+        print(f"mlops {options.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"mlops {options.command}: stopped by the keyboard", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return 1
+    except Exception as error:
+        if options.debug:
+            raise
+        log.debug("the traceback", exc_info=True)
+        print(f"mlops {options.command}: a fault of Evergreen's own or of a service it needs", file=sys.stderr)
+        print(f"  {type(error).__name__}: {error}\n  --debug before the command shows the traceback", file=sys.stderr)
+        return 1
+
+
+def _prepare_process() -> None:
+    """Quiet libraries, and progress of our own on stderr."""
+    for name, value in (
+        ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"),
+        ("GX_ANALYTICS_ENABLED", "false"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("TOKENIZERS_PARALLELISM", "true"),
+        ("TQDM_DISABLE", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(os.environ.get("EVERGREEN_LOG", "INFO").upper())
+    log.propagate = False
+
+
+def _own_stdout() -> TextIO:
+    """The real stdout, for results alone; whatever a library prints goes to stderr from here on."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stdout without a file, as under a test runner
+        return sys.stdout
+    return os.fdopen(kept, "w", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

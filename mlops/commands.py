@@ -1,0 +1,193 @@
+"""What each command of `mlops` does: (result for stdout, exit code)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import NotFound, Rejected, UserError
+
+log = logging.getLogger("evergreen")
+
+Answer = tuple[Any, int]
+
+
+def check(options: argparse.Namespace) -> Answer:
+    """Loads the file, pins the base model, reads and validates the data; registers nothing."""
+    from mlops import config, doctor
+
+    pipeline = config.load(options.pipeline, options.overrides)
+    verdict, facts = doctor.check_pipeline(pipeline)
+    if options.json:
+        return facts | {"verdict": verdict.model_dump(mode="json")}, 0 if verdict.outcome == "pass" else 3
+    if verdict.outcome != "pass":
+        raise Rejected(verdict)
+    lines = [f"{options.pipeline}: in order"] + [f"  {name}: {value}" for name, value in facts.items()]
+    lines += [
+        f"  warn: {c.name} observed {c.observed} {c.detail}".rstrip() for c in verdict.checks if c.outcome == "warn"
+    ]
+    return "\n".join(lines), 0
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """One whole retrain in this process."""
+    from mlops import config, pipeline
+    from mlops.reports.table import render
+
+    loaded = config.load(options.pipeline, options.overrides)
+    summary = pipeline.run(loaded, force=options.force)
+    code = 3 if summary["outcome"] == "rejected" else 0
+    if code:
+        log.error("rejected: %s", summary["reason"])
+    return summary if options.json else _human(summary, render(summary)), code
+
+
+def _human(summary: dict[str, Any], table: str) -> str:
+    places = "".join(f"\n  {name}: {place}" for name, place in summary["links"].items())
+    return f"{table}\nlook at{places}"
+
+
+def step(options: argparse.Namespace) -> Answer:
+    """One step on values as JSON; a rejected data set or candidate exits 3 with its verdict in the JSON."""
+    from mlops import flow, pipeline
+    from mlops.config import PipelineConfig
+    from mlops.types import Run
+
+    chosen = flow.step_named(options.name)
+    if options.die_with_parent:
+        from mlops.process import die_with_parent
+
+        die_with_parent()
+    handed = _step_input(options.input)
+    try:
+        settings = PipelineConfig.model_validate(handed["config"])
+        this = Run.model_validate(handed["run"])
+        types = {entry.output: entry.type for entry in flow.STEPS}
+        values = {name: pipeline.typed(types[name], value) for name, value in handed.get("values", {}).items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"step {options.name}: the JSON needs config, run and values; {error}") from error
+    try:
+        result = pipeline.run_step(chosen, settings, this, values)
+    except Rejected as error:
+        log.error("%s", error)
+        return {"rejected": error.verdict.model_dump(mode="json")}, 3
+    output = result.output.model_dump(mode="json") if result.output is not None else None
+    return {"output": output, "seconds": result.seconds, "reused": result.reused}, 0
+
+
+def _step_input(path: str | None) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8") if path else sys.stdin.read()
+        value = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"step: cannot read JSON from {path or 'stdin'}: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"step: found {type(value).__name__}; allowed is an object with config, run and values")
+    return value
+
+
+def _model(text: str) -> tuple[str, str]:
+    name, _, alias = text.partition("@")
+    if not name:
+        raise UserError(f"found {text!r}; allowed is MODEL or MODEL@ALIAS")
+    return name, alias or "champion"
+
+
+def predict(options: argparse.Namespace) -> Answer:
+    """Texts through the runtime that serves; one JSON object per text, in order."""
+    from mlops.serving.releases import load_runtime
+
+    texts = options.text if options.text is not None else _texts(Path(options.file))
+    name, alias = _model(options.model)
+    runtime, _ = load_runtime(name, alias)
+    return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in runtime.predict(texts)), 0
+
+
+def _texts(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--file {path}: {error}") from error
+    texts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not JSON: {error}") from error
+        text = entry.get("text") if isinstance(entry, dict) else entry
+        if not isinstance(text, str):
+            raise UserError(f'{path}:{number}: found {line[:80]!r}; allowed is a JSON string or an object with "text"')
+        texts.append(text)
+    if not texts:
+        raise UserError(f"{path} has no texts; allowed is one JSON string or object per line")
+    return texts
+
+
+def serve(options: argparse.Namespace) -> Answer:
+    """Serves until it is stopped."""
+    from mlops.serving.app import serve as run_server
+
+    run_server(options.model, options.alias, options.port, options.host)
+    return None, 0
+
+
+def releases(options: argparse.Namespace) -> Answer:
+    """Registered versions and the ledger."""
+    from mlops import ledger, registry
+    from mlops.reports.table import grid
+
+    found = registry.releases(options.model)
+    entries = ledger.entries(options.model)
+    if not found and not entries:
+        raise NotFound(
+            f"no model {options.model!r} is registered; there are: {', '.join(registry.names()) or 'none yet'}"
+        )
+    if options.json:
+        return {"name": options.model, "releases": found, "ledger": entries}, 0
+    columns = [key for key in (found[0] if found else {}) if key not in ("run_id", "key")]
+    table = [columns] + [[_cell(row[key]) for key in columns] for row in found]
+    history = [["when", "action", "from", "to", "who", "reason"]]
+    history += [[_cell(entry.get(key)) for key in history[0]] for entry in entries]
+    return f"{options.model}\n{grid(table) if found else '  no versions'}\nledger\n{grid(history)}", 0
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def promote(options: argparse.Namespace) -> Answer:
+    """Moves the champion alias by hand; only to a judged version."""
+    from mlops import registry
+
+    fence = registry.promote(options.model, options.version, options.reason)
+    return f"{options.model} version {options.version} is the champion (ledger entry {fence})", 0
+
+
+def rollback(options: argparse.Namespace) -> Answer:
+    """Back to the release that served before."""
+    from mlops import registry
+
+    version = registry.rollback(options.model, options.reason)
+    return f"{options.model} is back at version {version}", 0
+
+
+def doctor(options: argparse.Namespace) -> Answer:
+    """Facts about this machine and these settings; exit 1 when something that every retrain needs is broken."""
+    from mlops import doctor as checks
+    from mlops.reports.table import grid
+
+    found = checks.examine()
+    code = 1 if any(entry["outcome"] == "fail" for entry in found) else 0
+    if options.json:
+        return found, code
+    return grid([[entry["outcome"], entry["name"], entry["detail"]] for entry in found], indent=""), code

@@ -1,0 +1,348 @@
+"""The pipeline file: one frozen section per step; every fault reported at once with a did-you-mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from mlops.errors import ConfigError
+from mlops.faults import describe, unknown
+
+TASKS = ("text-classification",)
+FORMATS = ("text-folders", "jsonl", "csv", "parquet")
+SPLITS = ("train", "validation", "test")
+METRICS = ("accuracy", "macro_f1", "weighted_f1")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+SourceUri = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of a pipeline file; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false are not allowed here")
+        return value
+
+
+class Columns(Section):
+    """Names of the columns in the source; id, time and group are optional."""
+
+    text: str = "text"
+    label: str = "label"
+    id: str | None = None
+    time: str | None = None
+    group: str | None = None
+
+
+class Shares(Section):
+    """Shares of the rows per split, by a stable hash of each text's near-duplicate group."""
+
+    train: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Shares:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}; they must add up to 1")
+        return self
+
+
+class SplitSources(Section):
+    """Splits given by URI; a validation split that is not given is cut from train."""
+
+    train: SourceUri
+    test: SourceUri
+    validation: SourceUri | None = None
+
+
+class DataSection(Section):
+    """Where the labelled text comes from.
+
+    take: only this first share of the rows, in a stable order by row id; to rehearse growth or draw a learning curve.
+    labels: the allowed labels; none takes what the expectations allow, or what the data has often enough.
+    """
+
+    source: SourceUri | None = None
+    format: Literal["text-folders", "jsonl", "csv", "parquet"] | None = None
+    columns: Columns = Columns()
+    splits: Shares | SplitSources = Shares()
+    labels: tuple[str, ...] | None = None
+    take: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _which_splits(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            # Decided by hand so that a fault is reported for the kind that was meant, not for both.
+            uris = all(isinstance(entry, str) for entry in value.values())
+            return SplitSources.model_validate(value) if uris else Shares.model_validate(value)
+        return value
+
+    @model_validator(mode="after")
+    def _some_source(self) -> DataSection:
+        if self.source is None and isinstance(self.splits, Shares):
+            raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
+        return self
+
+
+class Expectation(Section):
+    """One entry of a suite: a Great Expectations type with its arguments.
+
+    severity: fail rejects the data set, quarantine sets the rows aside, warn only reports.
+    """
+
+    type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    kwargs: dict[str, Any] = {}
+    severity: Literal["fail", "quarantine", "warn"] = "fail"
+    meta: dict[str, Any] = {}
+
+
+class ValidateSection(Section):
+    """Limits of the data gate that hold for every pipeline."""
+
+    max_quarantined: Share = 0.2
+    max_text_bytes: Annotated[int, Field(ge=1)] = 1_000_000
+    min_rows_per_label: Annotated[int, Field(ge=1)] = 5
+    min_rows: Annotated[int, Field(ge=1)] = 20
+
+
+class PrepareSection(Section):
+    """near_duplicate: Jaccard similarity of word shingles from which two texts are one group; none turns grouping off."""
+
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.8
+
+
+class ModelSection(Section):
+    """base: URI of the pretrained model. max_length: tokens, the special ones included."""
+
+    base: SourceUri
+    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
+
+
+class TrainSection(Section):
+    """Hyper-parameters. batch_tokens: most tokens in a batch, padding included. warmup: share of the steps."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    learning_rate: Annotated[float, Field(ge=0, le=1)] = 5.0e-5
+    batch_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 2048
+    warmup: Share = 0.1
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
+
+
+class GateSection(Section):
+    """What lets a candidate in. margin: how much worse than the champion is still as good. alpha: of the one-sided test."""
+
+    metric: Annotated[str, Field(pattern=r"^(accuracy|macro_f1|weighted_f1|f1/.+)$")] = "macro_f1"
+    floor: Share = 0.5
+    margin: Share = 0.01
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 5000
+
+
+class CompressSection(Section):
+    """variants: in the order of preference. max_drop: of the gate's metric, against the model before compression."""
+
+    variants: Annotated[tuple[Literal["int8", "fp32"], ...], Field(min_length=1)] = ("int8", "fp32")
+    max_drop: Share = 0.01
+
+
+class VerifySection(Section):
+    """Limits of the file that ships; none is no limit. p95_ms: one row at a time. max_flips: share of changed labels."""
+
+    p95_ms: Annotated[float, Field(gt=0)] | None = None
+    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+    max_flips: Share = 0.05
+
+
+class PipelineConfig(Section):
+    """A whole pipeline file. suite and root are filled in by `load`: the expectations' content, and where paths start."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=100)]
+    task: Literal["text-classification"]
+    data: DataSection
+    expectations: str | None = None
+    model: ModelSection
+    validate_: Annotated[ValidateSection, Field(alias="validate")] = ValidateSection()
+    prepare: PrepareSection = PrepareSection()
+    train: TrainSection = TrainSection()
+    gate: GateSection = GateSection()
+    compress: CompressSection = CompressSection()
+    verify: VerifySection = VerifySection()
+    promote: Literal["auto", "approval"] = "auto"
+    schedule: str | None = None
+    suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()
+    root: Annotated[str, Field(json_schema_extra={"loader": True})] = "."
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        presets = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@once")
+        fields = r"[0-9A-Za-z*/,\-#?]+"
+        if value is None or value in presets or re.fullmatch(rf"{fields}( {fields}){{4}}", value):
+            return value
+        raise ValueError(f'allowed: five cron fields such as "0 3 * * 1", or one of {", ".join(presets)}')
+
+    def section(self, name: str) -> Any:
+        """A section by its name in the file."""
+        return getattr(self, "validate_" if name == "validate" else name)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of what decides the model besides data and base: task, max_length, training and the rules."""
+        values = self.model_dump(mode="json", by_alias=True)
+        kept = {key: values[key] for key in ("task", "train", "gate", "compress", "verify")}
+        kept["max_length"] = self.model.max_length
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> PipelineConfig:
+    """Reads a pipeline file, with `section.key=value` overrides on top.
+
+    Raises ConfigError with every fault at once: unreadable file, unknown keys, wrong types, impossible values.
+    """
+    path = Path(path)
+    raw = _read_yaml(path, "the pipeline file")
+    if not isinstance(raw, dict):
+        raise ConfigError(str(path), [f"found {type(raw).__name__}, a pipeline file is a mapping of sections"])
+    faults = _apply(raw, overrides)
+    raw = {
+        key: value for key, value in raw.items() if value is not None
+    }  # "verify:" with nothing below it is the default
+    root = path.resolve().parent
+    root = root.parent if root.name == "pipelines" else root
+    suite: list[Any] = []
+    for key in ("suite", "root"):
+        if key in raw:
+            faults.append(unknown((key,), raw.pop(key), PipelineConfig))
+    where = raw.get("expectations")
+    if isinstance(where, str):
+        try:
+            suite = _read_suite(_locate(where, root), where)
+        except ConfigError as error:
+            faults.extend(error.faults)
+    config: PipelineConfig | None = None
+    try:
+        config = PipelineConfig.model_validate({**raw, "root": str(root)})
+    except ValidationError as error:
+        faults.extend(describe(error, PipelineConfig))
+    try:
+        entries = [Expectation.model_validate(entry) for entry in suite]
+    except ValidationError:
+        entries = []
+        for position, entry in enumerate(suite):
+            try:
+                Expectation.model_validate(entry)
+            except ValidationError as error:
+                faults.extend(describe(error, Expectation, prefix=(f"{where}[{position}]",)))
+    if faults or config is None:
+        raise ConfigError(str(path), faults)
+    return _resolve_paths(config.model_copy(update={"suite": tuple(entries)}), root)
+
+
+def _read_yaml(path: Path, what: str) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            str(path), [f"there is no such file; name {what}, such as pipelines/news-topics.yaml"]
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())}"]) from None
+
+
+def _read_suite(path: Path, named: str) -> list[Any]:
+    if not path.is_file():
+        raise ConfigError(named, [f"expectations: found {named!r}, no such file; looked for {path}"])
+    suite = _read_yaml(path, "the expectations")
+    if isinstance(suite, dict):
+        suite = suite.get("expectations")
+    if not isinstance(suite, list):
+        raise ConfigError(
+            named, [f"expectations: {named} holds {type(suite).__name__}; allowed is a list of expectations"]
+        )
+    return suite
+
+
+def _locate(value: str, root: Path) -> Path:
+    """A path as the pipeline file means it: below the project's root, else below the current folder."""
+    path = Path(value).expanduser()
+    if path.is_absolute():
+        return path
+    beside, here = root / path, Path.cwd() / path
+    return here if not _matches(beside) and _matches(here) else beside
+
+
+def _matches(path: Path) -> bool:
+    if any(mark in path.name for mark in "*?["):
+        return path.parent.is_dir() and any(path.parent.glob(path.name))
+    return path.exists()
+
+
+def _resolve_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
+    def absolute(uri: str | None) -> str | None:
+        if uri is None or "://" in uri:
+            return uri
+        return str(_locate(uri, root))
+
+    splits = config.data.splits
+    if isinstance(splits, SplitSources):
+        splits = splits.model_copy(update={name: absolute(getattr(splits, name)) for name in SPLITS})
+    data = config.data.model_copy(update={"source": absolute(config.data.source), "splits": splits})
+    model = config.model.model_copy(update={"base": absolute(config.model.base)})
+    return config.model_copy(update={"data": data, "model": model})
+
+
+def _apply(raw: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Puts overrides into the raw mapping; returns the faults of those that are not `key.path=value`."""
+    faults = []
+    pairs: list[tuple[str, Any]] = []
+    if isinstance(overrides, Mapping):
+        pairs = list(overrides.items())
+    else:
+        for text in overrides:
+            key, equals, value = text.partition("=")
+            if not equals or not key.strip():
+                faults.append(f"--set {text}: found no '=', allowed is section.key=value")
+                continue
+            try:
+                pairs.append((key.strip(), _number(yaml.safe_load(value))))
+            except yaml.YAMLError:  # "@daily" is text, though YAML wants it quoted
+                pairs.append((key.strip(), value))
+    for key, value in pairs:
+        *sections, last = key.split(".")
+        place = raw
+        for position, name in enumerate(sections):
+            entry = place.setdefault(name, {})
+            if not isinstance(entry, dict):
+                faults.append(
+                    f"{key}: {'.'.join(sections[: position + 1])} is {entry!r}, not a section with keys of its own"
+                )
+                break
+            place = entry
+        else:
+            place[last] = value
+    return faults
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as text; on a command line it is meant as a number."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value

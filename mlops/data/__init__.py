@@ -1,0 +1,1 @@
+"""Readers, text normalisation, duplicates, stable splits, batching."""

@@ -1,0 +1,108 @@
+"""A row as it was read, and the faults of a cell that can be told while reading."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+PREVIEW = 1000  # characters kept of a text that has a problem
+
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+
+PROBLEMS = {
+    "invalid_utf8": "bytes that are not UTF-8",
+    "nul_byte": "a NUL character",
+    "too_large": "a cell above validate.max_text_bytes",
+    "malformed": "a record that does not parse",
+    "not_text": "a text or label that is neither text nor a plain value",
+}
+
+
+class Row(NamedTuple):
+    """problem: a key of PROBLEMS, or none; text then holds a preview with replacement characters."""
+
+    row_id: str
+    text: str | None
+    label: str | None
+    problem: str | None = None
+    group: str | None = None
+    time: str | None = None
+
+
+class Record(NamedTuple):
+    """What a reader found before its cells are looked at: cells by column name, or the problem and a preview."""
+
+    place: str
+    cells: dict[str, Any] | None
+    problem: str | None = None
+    preview: str | None = None
+
+
+def showable(text: str, limit: int = PREVIEW) -> str:
+    """At most `limit` characters that can be written as UTF-8; what cannot is replaced."""
+    return _UNWRITABLE.sub("\ufffd", text[:limit])
+
+
+def bytes_preview(data: bytes) -> str:
+    """The start of some bytes as text, with replacement characters."""
+    return data[: 4 * PREVIEW].decode("utf-8", "replace")[:PREVIEW].replace("\x00", "\ufffd")
+
+
+def text_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
+    """A text cell as (text, problem); bytes are decoded here, so that one bad cell is one bad row."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None, None
+    if isinstance(value, bytes):
+        if len(value) > max_bytes:
+            return bytes_preview(value), "too_large"
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            return bytes_preview(value), "invalid_utf8"
+    if not isinstance(value, str):
+        return showable(repr(value)[: 4 * PREVIEW]), "not_text"
+    # A character is one to four bytes: only in between is the exact size needed.
+    if len(value) > max_bytes or (len(value) * 4 > max_bytes and _size(value) > max_bytes):
+        return showable(value), "too_large"
+    if not _encodable(value):
+        return showable(value), "invalid_utf8"
+    if "\x00" in value:
+        return showable(value), "nul_byte"
+    return value, None
+
+
+def label_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
+    """A label cell as (label, problem): numbers and booleans become their string, 3.0 becomes "3"; empty is none."""
+    if isinstance(value, bool | int):
+        value = str(value)
+    elif isinstance(value, float) and math.isfinite(value):
+        # A whole-numbered column with one gap arrives as floats; its labels must not change with the gap.
+        value = str(int(value)) if value.is_integer() else str(value)
+    label, problem = text_cell(value, max_bytes)
+    if label is not None and problem is None:
+        label = label.strip() or None
+    return label, problem
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def plain_cell(value: Any) -> str | None:
+    """An id, group or time cell as text; none stays none, dates become ISO 8601."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bytes):
+        return bytes_preview(value)
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    return showable(str(value)) or None

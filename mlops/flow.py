@@ -1,0 +1,149 @@
+"""The steps of a retrain, in order: which values each takes, which one it gives, where it runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the flow.
+
+    inputs: parameter -> name of the value it gets ("run.champion" is a field of the run). output: name and type of the
+    value that it gives. sections: those of the pipeline file that it reads. memo: whether equal inputs may reuse the
+    earlier output; not so where a step looks at the outside. loads_model: runs in a process of its own under Airflow.
+    """
+
+    name: str
+    inputs: Mapping[str, str]
+    output: str
+    type: str
+    sections: tuple[str, ...] = ()
+    memo: bool = True
+    loads_model: bool = False
+    module: str = ""
+    doc: str = ""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The step's public function, imported on first use."""
+        module = importlib.import_module(f"mlops.steps.{self.module or self.name}")
+        return getattr(module, self.name)  # type: ignore[no-any-return]
+
+
+STEPS: tuple[Step, ...] = (
+    Step("source", {}, "raw", "Snapshot", memo=False, doc="Pin the input to a content-addressed snapshot."),
+    Step(
+        "validate",
+        {"snapshot": "raw"},
+        "data_verdict",
+        "Verdict",
+        ("task", "data", "validate", "suite"),
+        doc="Great Expectations and the text data gate; bad rows go to quarantine.",
+    ),
+    Step(
+        "prepare",
+        {"snapshot": "raw", "verdict": "data_verdict", "base": "run.base"},
+        "snapshot",
+        "Snapshot",
+        # The split book, pinned in the raw snapshot, is what earlier runs put where: it is looked at anew each time.
+        memo=False,
+        doc="Normalise, drop duplicates, split by a stable hash, tokenise once.",
+    ),
+    Step(
+        "fine_tune",
+        {"snapshot": "snapshot", "base": "run.base", "run": "run"},
+        "model",
+        "ModelArtifact",
+        ("task", "model", "train", "gate"),
+        loads_model=True,
+        doc="Fine-tune the base model; the best checkpoint by the validation metric is kept.",
+    ),
+    Step(
+        "evaluate",
+        {"model": "model", "snapshot": "snapshot"},
+        "evaluation",
+        "Evaluation",
+        ("task",),
+        loads_model=True,
+        doc="Score the candidate on the frozen test rows, with intervals.",
+    ),
+    Step(
+        "evaluate_champion",
+        {"champion": "run.champion", "snapshot": "snapshot"},
+        "champion_evaluation",
+        "Evaluation",
+        ("task",),
+        loads_model=True,
+        module="evaluate",
+        doc="Score the champion on the same rows, through the runtime that serves it.",
+    ),
+    Step(
+        "gate",
+        {"candidate": "evaluation", "champion": "champion_evaluation"},
+        "gate_verdict",
+        "Verdict",
+        ("gate",),
+        doc="Floor, baseline and the paired difference with its interval.",
+    ),
+    Step(
+        "compress",
+        {"model": "model", "snapshot": "snapshot"},
+        "variants",
+        "Variants",
+        ("task", "compress"),
+        loads_model=True,
+        doc="Export to ONNX, optimise the graph, quantize.",
+    ),
+    Step(
+        "verify",
+        {
+            "original": "evaluation",
+            "variants": "variants",
+            "champion": "champion_evaluation",
+            "snapshot": "snapshot",
+        },
+        "selection",
+        "Selection",
+        ("task", "gate", "compress", "verify"),
+        loads_model=True,
+        doc="Judge every variant as the file that ships; the cheapest that passes is chosen.",
+    ),
+    Step(
+        "register",
+        {
+            "run": "run",
+            "snapshot": "snapshot",
+            "data_verdict": "data_verdict",
+            "gate_verdict": "gate_verdict",
+            "selection": "selection",
+            "evaluation": "evaluation",
+        },
+        "release",
+        "Release",
+        memo=False,
+        loads_model=True,
+        doc="Register the chosen file in MLflow; refused without passing verdicts.",
+    ),
+    Step(
+        "promote",
+        {"run": "run", "release": "release"},
+        "promotion",
+        "Promotion",
+        memo=False,
+        doc="Move the champion alias under a lock and write the ledger.",
+    ),
+)
+
+
+def step_named(name: str) -> Step:
+    """The step of that name; NotFound lists what there is."""
+    for step in STEPS:
+        if step.name == name:
+            return step
+    raise NotFound(f"no step {name!r}; there are: {', '.join(step.name for step in STEPS)}")

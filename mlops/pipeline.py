@@ -1,0 +1,200 @@
+"""The order of the steps, where a retrain stops, and running all of it without Airflow.
+
+One retrain, top to bottom: `start` pins the champion and the base model; each step of `mlops.flow` takes values by name and
+gives one; `stop` says after which step it ends early and why; `mlops.summary.finish` writes down what happened. The DAG
+walks the same table and calls the same functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlops import types
+from mlops.code import code_sha256
+from mlops.config import PipelineConfig
+from mlops.errors import EvergreenError, NotFound, Rejected
+from mlops.flow import STEPS, Step
+from mlops.store import open_store
+from mlops.types import Release, Run, RunOutcome, Selection, Snapshot, Verdict
+
+log = logging.getLogger("evergreen")
+
+Values = dict[str, Any]
+
+
+@dataclass
+class Result:
+    """A step's output with what it cost; reused: taken from an earlier run with equal inputs."""
+
+    output: Any
+    seconds: float
+    reused: bool = False
+
+
+@dataclass
+class Stop:
+    """Why a retrain ends after a step."""
+
+    outcome: RunOutcome
+    reason: str
+    verdicts: tuple[Verdict, ...] = field(default=())
+
+
+def start(config: PipelineConfig, force: bool = False, airflow: Mapping[str, str] | None = None) -> Run:
+    """Opens a retrain: repairs what a crash left, pins the champion and the base model, opens the MLflow run."""
+    from mlops import registry, tracking
+    from mlops.training.base import pin
+
+    base = pin(config.model.base)
+    registry.repair(config.name)
+    retrain_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+    tags = {"evergreen.retrain_id": retrain_id} | {f"airflow.{key}": value for key, value in (airflow or {}).items()}
+    return Run(
+        retrain_id=retrain_id,
+        pipeline=config.name,
+        champion=registry.champion(config.name),
+        base=base,
+        force=force,
+        mlflow_run_id=tracking.start_run(config, retrain_id, tags),
+        airflow=dict(airflow or {}),
+    )
+
+
+def _input(name: str, run: Run, values: Mapping[str, Any]) -> Any:
+    head, _, attribute = name.partition(".")
+    if head == "run":
+        return getattr(run, attribute) if attribute else run
+    if head not in values:
+        raise NotFound(f"the value {head!r} was not handed over; there are: {', '.join(values) or 'none'}")
+    return values[head]
+
+
+def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Result:
+    """Runs one step on values that have their types, or gives the earlier output for equal inputs and equal code."""
+    inputs = {parameter: _input(name, run, values) for parameter, name in step.inputs.items()}
+    started = time.perf_counter()
+    store = open_store()
+    # The run itself says when and where, not what: it is no part of what decides the output.
+    decisive = {parameter: value for parameter, value in inputs.items() if step.inputs[parameter] != "run"}
+    sections = config.model_dump(mode="json", by_alias=True, include=_fields(step.sections))
+    key = types.identity({"step": step.name, "code": code_sha256(), "sections": sections, "inputs": decisive})
+    document = f"steps/{step.name}/{key}"
+    if step.memo and not run.force and (earlier := _recall(store.read_document(document), step.type)):
+        log.info("%s: reused, its inputs are those of an earlier run", step.name)
+        return Result(earlier["output"], time.perf_counter() - started, reused=True)
+    log.info("%s: started", step.name)
+    output = step.function(config, **inputs)
+    if step.memo:
+        dumped = output.model_dump(mode="json") if output is not None else None
+        store.write_document(document, {"output": dumped})
+    seconds = time.perf_counter() - started
+    log.info("%s: done in %.1f s", step.name, seconds)
+    return Result(output, seconds)
+
+
+def _fields(sections: tuple[str, ...]) -> set[str]:
+    return {"validate_" if name == "validate" else name for name in sections}
+
+
+def _recall(document: Any, type_name: str) -> dict[str, Any] | None:
+    """An earlier output, unless an artifact that it names has gone."""
+    if document is None:
+        return None
+    output = typed(type_name, document["output"])
+    store = open_store()
+    return {"output": output} if all(store.exists(ref) for ref in types.artifacts(output)) else None
+
+
+def typed(type_name: str, value: Any) -> Any:
+    """JSON back into the design's type; none stays none."""
+    if value is None:
+        return None
+    kind = getattr(types, type_name)
+    return value if isinstance(value, kind) else kind.model_validate(value)
+
+
+def stop(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Stop | None:
+    """Whether the retrain ends after this step, and why."""
+    output = values.get(step.output)
+    if step.name == "validate" and output.outcome != "pass":
+        return Stop("rejected", output.explain())
+    if step.name == "prepare" and not run.force and run.champion:
+        return _unchanged(config, run, run.champion, output)
+    if step.name == "gate" and output.outcome != "pass":
+        return Stop(_missed(output), output.explain())
+    if step.name == "verify" and output.chosen is None:
+        return _nothing_ships(output)
+    if step.name == "promote":
+        return Stop(output.outcome, output.reason)
+    return None
+
+
+def _unchanged(config: PipelineConfig, run: Run, champion: Release, snapshot: Snapshot) -> Stop | None:
+    model = champion.model
+    base = f"{run.base.uri}@{run.base.sha256}"
+    ours = (snapshot.revision, config.fingerprint, base.rpartition("@")[2])
+    theirs = (model.snapshot_sha256, model.config_sha256, model.base_model.rpartition("@")[2])
+    if ours != theirs:
+        return None
+    return Stop("skipped", f"snapshot, config and base model equal those of the champion, version {champion.version}")
+
+
+def _missed(verdict: Verdict) -> RunOutcome:
+    """rejected where an absolute rule failed; held or inconclusive where only the comparison with the champion did."""
+    from mlops.judgement import CHAMPION
+
+    bad = {check.name: check.outcome for check in verdict.checks if check.outcome in ("fail", "inconclusive")}
+    if set(bad) == {CHAMPION}:
+        return "held" if bad[CHAMPION] == "fail" else "inconclusive"
+    return "rejected"
+
+
+def _nothing_ships(selection: Selection) -> Stop:
+    outcomes = [_missed(verdict) for verdict in selection.verdicts.values()]
+    # A file that only the comparison kept out says more about the candidate than one that broke a limit.
+    outcome: RunOutcome = next((name for name in ("inconclusive", "held") if name in outcomes), "rejected")  # type: ignore[assignment]
+    text = "\n".join(verdict.explain() for verdict in selection.verdicts.values())
+    return Stop(outcome, f"no file may ship\n{text}")
+
+
+def run(config: PipelineConfig, force: bool = False) -> dict[str, Any]:
+    """One whole retrain in this process; the summary as `mlops run --json` prints it.
+
+    Raises UserError and EvergreenError; a rejected data set or candidate is an outcome, not an exception.
+    """
+    from mlops.summary import finish
+
+    this = start(config, force)
+    values: Values = {}
+    seconds: dict[str, float] = {}
+    ending: Stop | None = None
+    try:
+        for step in STEPS:
+            result = run_step(step, config, this, values)
+            values[step.output], seconds[step.name] = result.output, result.seconds
+            ending = stop(step, config, this, values)
+            if ending:
+                break
+    except Rejected as error:
+        ending = Stop("rejected", str(error), (error.verdict,))
+    except BaseException as error:
+        _abandon(this, values, seconds, error)
+        raise
+    if ending is None:
+        raise EvergreenError("the last step ended without an outcome")
+    return finish(config, this, values, seconds, ending)
+
+
+def _abandon(this: Run, values: Values, seconds: Mapping[str, float], error: BaseException) -> None:
+    """Ends the MLflow run as failed, so that nobody takes it for one still running."""
+    from mlops import tracking
+
+    try:
+        tracking.fail_run(this.mlflow_run_id, f"{type(error).__name__}: {error}")
+    except Exception as second:  # what broke the run may have broken tracking too
+        log.warning("the MLflow run %s could not be ended: %s", this.mlflow_run_id, second)

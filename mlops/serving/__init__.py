@@ -1,0 +1,1 @@
+"""The runtime that ships, the HTTP server, the MLflow model; none of it imports torch."""

@@ -1,0 +1,101 @@
+"""Load an ONNX package and predict: what serves, and what is judged before it may serve.
+
+No torch, no transformers: numpy, tokenizers and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlops.errors import UserError
+from mlops.serving.cpu import threads as usable_threads
+from mlops.serving.inputs import Arrays, Encoder, Floats, in_batches
+from mlops.serving.package import MODEL, Package, read_package
+from mlops.store import MANIFEST, check_manifest
+from mlops.tasks import get
+
+BATCH_TOKENS = 2048
+
+
+class Runtime:
+    """One loaded model. Calls may come from several threads at once."""
+
+    def __init__(self, package: Package, encoder: Encoder, session: Any) -> None:
+        self._package, self._encoder, self._session = package, encoder, session
+        self._task = get(package.task)
+        self.package: dict[str, Any] = package.model_dump(mode="json")
+        self.labels = package.labels
+        self.variant = package.variant
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> Runtime:
+        """Loads a package folder; its files are checked against manifest.json where there is one.
+
+        threads: to compute with; by default what affinity and the control group's quota leave.
+        Raises UserError with the reason for a folder that is no package, StoreError for files that are not the
+        manifest's.
+        """
+        folder = Path(folder)
+        package = read_package(folder)
+        if (folder / MANIFEST).is_file():
+            check_manifest(folder, _read_manifest(folder / MANIFEST))
+        session = _open_session(folder / MODEL, usable_threads() if threads is None else threads)
+        _check_fits(folder, package, session)
+        return cls(package, Encoder(folder, package), session)
+
+    def logits(self, texts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> Floats:
+        """[texts, labels] float32 in the order of the texts. batch_tokens: most tokens computed on at once."""
+        if isinstance(texts, str):
+            raise TypeError("found one text, allowed is a list of texts")
+        if not len(texts):
+            return np.empty((0, len(self.labels)), dtype=np.float32)
+        return in_batches(self._encoder.encode(texts), self._package, batch_tokens, self._forward)
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Per text {"label", "score", "scores": {label: probability}}."""
+        return self._task.decode(self.logits(texts), self.labels)
+
+    def _forward(self, arrays: Arrays) -> Floats:
+        result: Floats = self._session.run(["logits"], arrays)[0]
+        return result
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return {"files": dict(manifest["files"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a manifest: {type(error).__name__}: {error}") from None
+
+
+def _open_session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    if not path.is_file():
+        raise UserError(f"{path.parent} has no {MODEL}; only ONNX packages (fp32, int8) can serve")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class per fault, none of them public
+        raise UserError(f"{path} cannot be loaded: {error}") from None
+
+
+def _check_fits(folder: Path, package: Package, session: Any) -> None:
+    """UserError unless the graph takes and gives what package.json says."""
+    found = sorted(entry.name for entry in session.get_inputs())
+    if found != sorted(package.inputs):
+        raise UserError(f"{folder / MODEL} takes {found}, its package.json says {sorted(package.inputs)}")
+    outputs = {entry.name: entry.shape for entry in session.get_outputs()}
+    if "logits" not in outputs:
+        raise UserError(f"{folder / MODEL} gives {sorted(outputs)}; allowed is logits")
+    width = outputs["logits"][-1]
+    if isinstance(width, int) and width != len(package.labels):
+        raise UserError(f"{folder / MODEL} gives {width} logits, its package.json lists {len(package.labels)} labels")

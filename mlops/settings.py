@@ -1,0 +1,46 @@
+"""Where things live, from the environment: one folder for all of it unless the environment says otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Places. home: EVERGREEN_HOME (default ./var). store: EVERGREEN_STORE, a file:// or s3:// URI. tracking_uri: MLflow's."""
+
+    home: Path
+    store: str
+    tracking_uri: str
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.home / "data_docs"
+
+    @property
+    def locks(self) -> Path:
+        return self.home / "locks"
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.home / "mlflow" / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.home / "mlflow" / "artifacts"
+
+
+def current() -> Settings:
+    """The settings of this process; read anew each time, so that tests and tasks can change the environment."""
+    home = Path(os.environ.get("EVERGREEN_HOME") or "var").expanduser().resolve()
+    return Settings(
+        home=home,
+        store=os.environ.get("EVERGREEN_STORE") or (home / "store").as_uri(),
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+    )

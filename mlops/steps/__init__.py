@@ -1,0 +1,1 @@
+"""One module per step, one public function of the same name; no step imports another."""

@@ -1,0 +1,136 @@
+"""What a retrain came to: one JSON object for machines, the files that people look at, and the end of the MLflow run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlops import settings
+from mlops.config import PipelineConfig
+from mlops.pipeline import Stop
+from mlops.store import open_store
+from mlops.types import Evaluation, Release, Run, Selection, Snapshot, Verdict
+
+log = logging.getLogger("evergreen")
+
+
+def finish(
+    config: PipelineConfig, run: Run, values: Mapping[str, Any], seconds: Mapping[str, float], ending: Stop
+) -> dict[str, Any]:
+    """Writes reports and the MLflow run's end; the summary as `mlops run --json` prints it.
+
+    The decision has been carried out by now: a tracking server that is gone is a warning, not a lost retrain.
+    """
+    from mlops import tracking
+    from mlops.reports.files import write_reports
+
+    summary = summarise(config, run, values, seconds, ending)
+    folder = settings.current().home / "runs" / config.name / run.retrain_id
+    folder.mkdir(parents=True, exist_ok=True)
+    files = write_reports(folder, config, summary, values)
+    summary["links"] = links(config, run, values, files)
+    path = folder / "summary.json"
+    path.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    try:
+        tracking.finish_run(config, run, dict(values), dict(seconds), summary, files | {"summary.json": path})
+    except Exception as error:
+        log.warning("the MLflow run %s is incomplete: %s: %s", run.mlflow_run_id, type(error).__name__, error)
+    return summary
+
+
+def summarise(
+    config: PipelineConfig, run: Run, values: Mapping[str, Any], seconds: Mapping[str, float], ending: Stop
+) -> dict[str, Any]:
+    """The summary; every key is always there, none where the run did not get so far."""
+    snapshot: Snapshot | None = values.get("snapshot") or values.get("raw")
+    selection: Selection | None = values.get("selection")
+    release: Release | None = values.get("release")
+    return {
+        "pipeline": config.name,
+        "outcome": ending.outcome,
+        "reason": ending.reason,
+        "candidate": _candidate(values.get("evaluation"), selection, values.get("model")),
+        "champion_before": _champion(run.champion, values.get("champion_evaluation")),
+        "release": {"name": release.name, "version": release.version, "variant": release.variant} if release else None,
+        "verdicts": [_verdict(verdict) for verdict in _verdicts(values, selection, ending)],
+        "snapshot": _snapshot(snapshot, values.get("data_verdict")) if snapshot else None,
+        "variants": {name: _evaluation(entry, name) for name, entry in selection.evaluations.items()}
+        if selection
+        else {},
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "mlflow_run_id": run.mlflow_run_id,
+        "retrain_id": run.retrain_id,
+    }
+
+
+def _evaluation(evaluation: Evaluation, variant: str) -> dict[str, Any]:
+    keys = {"value", "low", "high", "n"}
+    latency = evaluation.latency
+    return {
+        "metrics": {name: metric.model_dump(include=keys) for name, metric in evaluation.metrics.items()},
+        "variant": variant,
+        "size_bytes": evaluation.size,
+        "latency_ms": {"p50": latency.p50, "p95": latency.p95} if latency else None,
+    }
+
+
+def _candidate(evaluation: Evaluation | None, selection: Selection | None, model: Any) -> dict[str, Any] | None:
+    """The file that ships, or the fine-tuned weights where none does."""
+    if selection and selection.chosen:
+        variant = selection.chosen.variant
+        return _evaluation(selection.evaluations[variant], variant)
+    return _evaluation(evaluation, model.variant) if evaluation else None
+
+
+def _champion(champion: Release | None, evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if champion is None:
+        return None
+    scored = _evaluation(evaluation or champion.evaluation, champion.variant)
+    return {"name": champion.name, "version": champion.version} | scored
+
+
+def _verdicts(values: Mapping[str, Any], selection: Selection | None, ending: Stop) -> list[Verdict]:
+    found = [values[name] for name in ("data_verdict", "gate_verdict") if values.get(name)]
+    return [*found, *(selection.verdicts.values() if selection else ()), *ending.verdicts]
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    keys = {"name", "observed", "allowed", "outcome", "detail"}
+    checks = [check.model_dump(include=keys) for check in verdict.checks]
+    return {"subject": verdict.subject, "outcome": verdict.outcome, "checks": checks}
+
+
+def _snapshot(snapshot: Snapshot, verdict: Verdict | None) -> dict[str, Any]:
+    quarantined = snapshot.quarantined or _quarantined(verdict)
+    return {
+        "rows": snapshot.rows,
+        "quarantined": quarantined,
+        "deduplicated": snapshot.deduplicated,
+        "sha256": snapshot.revision,
+    }
+
+
+def _quarantined(verdict: Verdict | None) -> int:
+    """Rows set aside by the data gate, for a data set that was rejected before `prepare` could count them."""
+    import pyarrow.parquet as pq
+
+    if verdict is None or verdict.report is None:
+        return 0
+    path = open_store().fetch(verdict.report) / "quarantine.parquet"
+    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+
+
+def links(config: PipelineConfig, run: Run, values: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, str]:
+    """Where a person looks next: files of this machine, and the MLflow run."""
+    found = {name: str(path) for name, path in files.items()}
+    raw: Snapshot | None = values.get("raw")
+    if raw:
+        docs = settings.current().data_docs / config.name / raw.revision[:12] / "index.html"
+        if docs.exists():
+            found["data_docs"] = str(docs)
+    if run.mlflow_run_id:
+        found["mlflow_run"] = run.mlflow_run_id
+    return found

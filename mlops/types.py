@@ -1,0 +1,241 @@
+"""The values that flow between steps: frozen, JSON-safe, the same in an XCom, on a command line and in a notebook."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from mlops.errors import Rejected
+
+Outcome = Literal["pass", "warn", "inconclusive", "fail"]
+RunOutcome = Literal["promoted", "held", "inconclusive", "awaiting_approval", "skipped", "rejected"]
+
+
+class Value(BaseModel):
+    """A frozen value; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactRef(Value):
+    """A folder of files in the store, named by its content.
+
+    kind: what it is, also its place in the store. uri: where it lies. sha256: digest of its manifest, which lists the
+    sha256 of every file. size_bytes: sum over its files.
+    """
+
+    kind: str
+    uri: str
+    sha256: str
+    size_bytes: int
+
+
+class Snapshot(Value):
+    """An immutable set of rows with its splits.
+
+    revision: sha256 of the content alone (two runs over the same rows agree). splits: one Parquet folder each; a raw
+    snapshot, as `source` gives it, has the split "all" unless the pipeline names its splits by URI. labels: sorted.
+    split_book: which split every text ever seen by the pipeline belongs to. deduplicated: rows dropped as exact copies.
+    """
+
+    pipeline: str
+    revision: str
+    splits: dict[str, ArtifactRef]
+    rows: dict[str, int]
+    labels: tuple[str, ...]
+    window: dict[str, Any] | None = None
+    parent_sha256: str | None = None
+    quarantined: int = 0
+    deduplicated: int = 0
+    split_book: ArtifactRef | None = None
+
+
+class ModelArtifact(Value):
+    """One form (variant) of a trained model.
+
+    variant: "torch" for the fine-tuned weights, "fp32" and "int8" for ONNX files. snapshot_sha256: the revision of the
+    snapshot that it was trained on. parent_sha256: the files that this variant was made from.
+    """
+
+    files: ArtifactRef
+    task: str
+    base_model: str
+    variant: str
+    snapshot_sha256: str
+    config_sha256: str
+    parent_sha256: str | None = None
+
+
+class Metric(Value):
+    """A value with its interval over n rows; low = high = value where none can be given."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    higher_is_better: bool = True
+
+
+class Latency(Value):
+    """Milliseconds per request of one row, through the serving runtime."""
+
+    p50: float
+    p95: float
+
+
+class Evaluation(Value):
+    """A model's metrics on one split; `per_row` keeps one score per row for paired tests."""
+
+    model_sha256: str
+    snapshot_sha256: str
+    split: str
+    metrics: dict[str, Metric]
+    slices: dict[str, dict[str, Metric]] = {}
+    per_row: ArtifactRef
+    latency: Latency | None = None
+    size: int = 0
+
+
+class Check(Value):
+    """One rule with what was observed and what is allowed."""
+
+    name: str
+    observed: float | int | str | None
+    allowed: float | int | str | None
+    unit: str = ""
+    outcome: Outcome
+    detail: str = ""
+
+
+class Verdict(BaseModel):
+    """The recorded outcome of a judgement. Its outcome is computed from its checks and cannot be set."""
+
+    # The outcome is in the JSON that readers see; on the way in it is dropped and computed again.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    subject: str
+    checks: tuple[Check, ...]
+    report: ArtifactRef | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def outcome(self) -> Literal["pass", "inconclusive", "fail"]:
+        outcomes = {check.outcome for check in self.checks}
+        if not self.checks or "fail" in outcomes:
+            return "fail"
+        return "inconclusive" if "inconclusive" in outcomes else "pass"
+
+    def explain(self) -> str:
+        """One line per check that did not pass; no checks at all is a failure of its own."""
+        if not self.checks:
+            return f"{self.subject}: fail, nothing was checked"
+        lines = [f"{self.subject}: {self.outcome}"]
+        for check in self.checks:
+            if check.outcome != "pass":
+                seen, rule = f"{check.observed}{check.unit}", f"{check.allowed}{check.unit}"
+                text = f"  {check.outcome}: {check.name} observed {seen}, allowed {rule}"
+                lines.append(text + (f" ({check.detail})" if check.detail else ""))
+        return "\n".join(lines)
+
+    def require(self) -> None:
+        """Raises Rejected, with every failed check, unless the outcome is "pass"."""
+        if self.outcome != "pass":
+            raise Rejected(self)
+
+
+class Variants(Value):
+    """What `compress` made, cheapest first; every one of them an ONNX package."""
+
+    models: tuple[ModelArtifact, ...]
+
+
+class Selection(Value):
+    """What `verify` found: the variant that ships (none when none may) and the judgement of every variant.
+
+    evaluations and verdicts have one entry per variant. verdicts[chosen.variant] passed when chosen is not none.
+    """
+
+    chosen: ModelArtifact | None
+    evaluations: dict[str, Evaluation]
+    verdicts: dict[str, Verdict]
+
+
+class Release(Value):
+    """A registered model version with the verdicts that let it in. replaces: the champion version it was judged against."""
+
+    name: str
+    version: str
+    variant: str
+    model: ModelArtifact
+    evaluation: Evaluation
+    verdicts: tuple[Verdict, ...]
+    replaces: str | None = None
+
+
+class Base(Value):
+    """The pretrained model as pinned at the start of a run; sha256 is that of its files."""
+
+    uri: str
+    sha256: str
+
+
+class Run(Value):
+    """One retrain: what is pinned at its start, so that every later step sees the same champion and base.
+
+    airflow: dag_id, run_id and url of the Airflow run; empty outside Airflow.
+    """
+
+    retrain_id: str
+    pipeline: str
+    champion: Release | None
+    base: Base
+    force: bool = False
+    mlflow_run_id: str | None = None
+    airflow: dict[str, str] = {}
+
+
+class Promotion(Value):
+    """What became of a release: the ledger's entry, or the reason that there is none."""
+
+    release: Release
+    outcome: Literal["promoted", "held", "awaiting_approval"]
+    reason: str
+    fence: int | None = None
+
+
+_NOT_IDENTITY = {"uri", "parent_sha256", "window", "split_book", "size_bytes"}
+
+
+def identity(value: Any) -> str:
+    """sha256 of what a value is, leaving out where it lies and where it came from: equal inputs have equal identities."""
+
+    def strip(item: Any) -> Any:
+        if isinstance(item, BaseModel):
+            if isinstance(item, Snapshot):
+                # What the rows are and what was dropped; not by which way they came.
+                return ["Snapshot", item.revision, item.labels, item.pipeline]
+            return strip(item.model_dump(mode="json"))
+        if isinstance(item, dict):
+            return {str(key): strip(entry) for key, entry in item.items() if key not in _NOT_IDENTITY}
+        if isinstance(item, list | tuple):
+            return [strip(entry) for entry in item]
+        return item
+
+    text = json.dumps(strip(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def artifacts(value: Any) -> list[ArtifactRef]:
+    """Every artifact that a value refers to, however deep."""
+    if isinstance(value, ArtifactRef):
+        return [value]
+    if isinstance(value, BaseModel):
+        return [ref for name in type(value).model_fields for ref in artifacts(getattr(value, name))]
+    if isinstance(value, dict):
+        return [ref for entry in value.values() for ref in artifacts(entry)]
+    if isinstance(value, list | tuple):
+        return [ref for entry in value for ref in artifacts(entry)]
+    return []

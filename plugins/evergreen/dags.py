@@ -1,0 +1,121 @@
+"""One retraining DAG per pipeline file: the table of steps as a chain of Airflow tasks between `start` and `finish`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from evergreen.operators import FINISH, START, BrokenOperator, FinishOperator, StartOperator, StepOperator
+from evergreen.params import defaults, trigger_form
+from mlops import config as pipeline_file
+from mlops.config import PipelineConfig
+from mlops.flow import STEPS
+
+START_DATE = datetime(2025, 1, 1, tzinfo=timezone.utc)
+LIGHT, HEAVY, WHOLE = timedelta(hours=1), timedelta(hours=12), timedelta(hours=24)
+# An Airflow task may die of what is not its step's fault: a lost worker, a service that was away for a moment.
+RETRIES = {
+    "retries": 1,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=5),
+}
+
+
+def dags(folder: Path, fileloc: str) -> Iterator[DAG]:
+    """The DAG of every pipeline file in a folder; a faulty file breaks its own alone.
+
+    fileloc: the DAG file that Airflow parses again on its workers.
+    """
+    taken: set[str] = set()
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            config = pipeline_file.load(path)
+            if f"retrain_{config.name}" in taken:
+                raise ValueError(f"name: found {config.name!r}, which another pipeline file of {folder} has already")
+            dag = retrain_dag(path, config)
+        except Exception as error:  # whatever is wrong with one file must not hide the other pipelines
+            dag = broken_dag(path, str(error) or type(error).__name__, taken)
+        taken.add(dag.dag_id)
+        dag.fileloc = fileloc
+        yield dag
+
+
+def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
+    """`retrain_NAME`: start >> one Airflow task per step, in the table's order >> finish."""
+    given = defaults(config)
+    with DAG(
+        dag_id=f"retrain_{config.name}",
+        description=f"Retrains {config.name} ({config.task})",
+        doc_md=_document(path, config),
+        schedule=config.schedule,
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=WHOLE,
+        default_args=RETRIES,
+        params=trigger_form(config),
+        tags=["evergreen", config.task],
+    ) as dag:
+        start = StartOperator(
+            task_id=START,
+            pipeline_path=str(path.resolve()),
+            given=given,
+            execution_timeout=LIGHT,
+            doc_md="Pin everything.",
+        )
+        tasks = [
+            StepOperator(
+                task_id=step.name,
+                step_name=step.name,
+                before=before.name if before else None,
+                execution_timeout=HEAVY if step.loads_model else LIGHT,
+                doc_md=step.doc,
+            )
+            for before, step in pairwise((None, *STEPS))
+        ]
+        finish = FinishOperator(task_id=FINISH, execution_timeout=LIGHT, doc_md="Reports, MLflow, the summary.")
+        # One after the other although evaluate_champion could run beside fine_tune: the memory of one model at a time,
+        # and no latency measured while another step takes the cores.
+        for one, next_one in pairwise((start, *tasks, finish)):
+            one >> next_one
+        # However a retrain ends it is written down; a failed run stays failed all the same.
+        finish.as_teardown(setups=start, on_failure_fail_dagrun=True)
+    return dag
+
+
+def broken_dag(path: Path, faults: str, taken: set[str]) -> DAG:
+    """A DAG that says what is wrong with its pipeline file, where people look for the pipeline."""
+    dag_id = "retrain_" + re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem)
+    dag_id = dag_id if dag_id not in taken else f"{dag_id}_broken"
+    doc = f"The pipeline file `{path}` cannot be used:\n\n```\n{faults}\n```\n"
+    with DAG(
+        dag_id=dag_id, schedule=None, start_date=START_DATE, catchup=False, doc_md=doc, tags=["evergreen", "broken"]
+    ) as dag:
+        BrokenOperator(task_id="check", faults=faults, execution_timeout=LIGHT)
+    return dag
+
+
+def _document(path: Path, config: PipelineConfig) -> str:
+    steps = "\n".join(f"| `{step.name}` | {step.doc} |" for step in STEPS)
+    source = config.data.source or config.data.splits
+    return f"""\
+### {config.name}
+Keeps a model for **{config.task}** fresh, as `pipelines/{path.name}` says: labelled text from `{source}`, fine-tuned from
+`{config.model.base}`. A candidate is registered when {config.gate.metric} reaches {config.gate.floor:g} and is not more than
+{config.gate.margin:g} below the champion on the same rows; promotion: {config.promote}.
+
+| step | |
+|---|---|
+{steps}
+
+Where to look: the value of `finish` (its XCom) is the whole summary with links to the gate report and Data Docs; in MLflow
+the experiment and the registered model are both named `{config.name}`.
+A step that ends the retrain stays green and the later ones are skipped, unless data or candidate were rejected: then it
+fails, with the reason at the end of its log.
+"""

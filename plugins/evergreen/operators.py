@@ -1,0 +1,216 @@
+"""The Airflow tasks of a retrain: start, one per step, finish. Values between them are the design's types as JSON.
+
+A step's XComs: "return_value" is its output (none where it has none), "facts" its seconds, whether it was reused, and
+either the stop after it or the error that ended it. Both are pushed before anything is raised: a failing task loses
+what it returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from evergreen import params
+from evergreen.process import StepProcess
+from mlops import flow, pipeline
+from mlops.config import PipelineConfig
+from mlops.errors import Rejected, UserError
+from mlops.flow import STEPS
+from mlops.pipeline import Result, Stop
+from mlops.types import Run, Verdict
+
+log = logging.getLogger("evergreen")
+
+START, FINISH, FACTS = "start", "finish", "facts"
+Json = dict[str, Any]
+
+
+def quiet_libraries() -> None:
+    """No telemetry and no pickle from steps that run in the Airflow task's own process."""
+    for name, value in (
+        ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"),
+        ("GX_ANALYTICS_ENABLED", "false"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+class StartOperator(BaseOperator):
+    """Reads the pipeline file with what the trigger form says, and opens the retrain.
+
+    Its value pins both for all later tasks: {"config", "run"}.
+    """
+
+    ui_color = "#d8ecd8"
+
+    def __init__(self, *, pipeline_path: str, given: Json, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline_path = pipeline_path
+        self.given = given
+
+    def execute(self, context: Any) -> Json:
+        quiet_libraries()
+        filled_in = dict(context["params"])
+        try:
+            config = params.chosen(self.pipeline_path, filled_in, self.given)
+            run = pipeline.start(config, force=bool(filled_in.get("force")), airflow=_airflow_facts(context))
+        except UserError as error:
+            raise AirflowFailException(str(error)) from error
+        log.info("retrain %s, MLflow run %s", run.retrain_id, run.mlflow_run_id)
+        return {"config": config.model_dump(mode="json", by_alias=True), "run": run.model_dump(mode="json")}
+
+
+def _airflow_facts(context: Any) -> dict[str, str]:
+    from airflow.sdk.configuration import conf
+
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    base = str(conf.get("api", "base_url", fallback="") or "http://localhost:8080").rstrip("/")
+    return {"dag_id": dag_id, "run_id": run_id, "url": f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}"}
+
+
+def _opened(ti: Any) -> tuple[PipelineConfig, Run]:
+    """What `start` pinned."""
+    value = ti.xcom_pull(task_ids=START)
+    return PipelineConfig.model_validate(value["config"]), Run.model_validate(value["run"])
+
+
+class StepOperator(BaseOperator):
+    """One step of the flow: in this process where it is light, else in a process group of its own."""
+
+    ui_color = "#e8f4e8"
+
+    def __init__(self, *, step_name: str, before: str | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step_name = step_name
+        self.before = before
+        self._child: StepProcess | None = None
+
+    def execute(self, context: Any) -> Any:
+        quiet_libraries()
+        ti = context["ti"]
+        self._skip_if_ended(ti)
+        step = flow.step_named(self.step_name)
+        config, run = _opened(ti)
+        try:
+            result = self._run(step, config, run, _inputs(ti, step))
+        except Rejected as error:
+            stop = Stop("rejected", str(error), (error.verdict,))
+            ti.xcom_push(FACTS, _facts(stop=stop))
+            raise AirflowFailException(f"rejected: {stop.reason}") from error
+        except Exception as error:
+            ti.xcom_push(FACTS, {"error": f"{type(error).__name__}: {error}"})
+            if isinstance(error, UserError):  # trying again would find the same
+                raise AirflowFailException(str(error)) from error
+            raise
+        return self._hand_over(ti, result, pipeline.stop(step, config, run, {step.output: result.output}))
+
+    def on_kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+    def _skip_if_ended(self, ti: Any) -> None:
+        """The step before ended the retrain: this one is skipped with the reason, and Airflow skips those after it."""
+        facts = ti.xcom_pull(task_ids=self.before, key=FACTS) if self.before else None
+        if facts and facts.get("stop"):
+            stop = facts["stop"]
+            raise AirflowSkipException(f"{self.before} ended the retrain, {stop['outcome']}: {stop['reason']}")
+
+    def _run(self, step: flow.Step, config: PipelineConfig, run: Run, values: Json) -> Result:
+        if not step.loads_model:
+            typed = {name: pipeline.typed(_type_of(name), value) for name, value in values.items()}
+            return pipeline.run_step(step, config, run, typed)
+        self._child = StepProcess(step.name)
+        handed = {"config": config.model_dump(mode="json", by_alias=True), "run": run.model_dump(mode="json")}
+        answer = self._child.run(handed | {"values": values})
+        return Result(pipeline.typed(step.type, answer["output"]), answer["seconds"], answer["reused"])
+
+    def _hand_over(self, ti: Any, result: Result, stop: Stop | None) -> Any:
+        output = result.output.model_dump(mode="json") if result.output is not None else None
+        ti.xcom_push(FACTS, _facts(result, stop))
+        if stop:
+            log.info("%s: %s", stop.outcome, stop.reason)
+        if stop and stop.outcome == "rejected":
+            ti.xcom_push("return_value", output)
+            raise AirflowFailException(f"rejected: {stop.reason}")
+        return output
+
+
+def _type_of(value_name: str) -> str:
+    return next(step.type for step in STEPS if step.output == value_name)
+
+
+def _inputs(ti: Any, step: flow.Step) -> Json:
+    """The values that a step takes, as JSON, from the Airflow tasks that gave them."""
+    wanted = {name.partition(".")[0] for name in step.inputs.values()} - {"run"}
+    return {entry.output: ti.xcom_pull(task_ids=entry.name) for entry in STEPS if entry.output in wanted}
+
+
+def _facts(result: Result | None = None, stop: Stop | None = None) -> Json:
+    verdicts = [verdict.model_dump(mode="json") for verdict in stop.verdicts] if stop else []
+    return {
+        "seconds": result.seconds if result else 0.0,
+        "reused": bool(result and result.reused),
+        "stop": {"outcome": stop.outcome, "reason": stop.reason, "verdicts": verdicts} if stop else None,
+    }
+
+
+class FinishOperator(BaseOperator):
+    """Writes down what the retrain came to, however it ended: reports, the MLflow run's end, the summary as its value."""
+
+    ui_color = "#d8ecd8"
+
+    def execute(self, context: Any) -> Json:
+        from mlops import tracking
+        from mlops.reports.table import render
+        from mlops.summary import finish
+
+        quiet_libraries()
+        ti = context["ti"]
+        config, run = _opened(ti)
+        values, seconds, ending, crash = _collected(ti)
+        if ending is None:
+            log.error("the retrain failed: %s", crash)
+            tracking.fail_run(run.mlflow_run_id, crash)
+            return {"pipeline": config.name, "outcome": "failed", "reason": crash, "mlflow_run_id": run.mlflow_run_id}
+        summary = finish(config, run, values, seconds, ending)
+        for line in render(summary).splitlines():
+            log.info("%s", line)
+        return summary
+
+
+def _collected(ti: Any) -> tuple[Json, dict[str, float], Stop | None, str]:
+    """Values and seconds of the steps that ran; how the retrain ended, or what broke it."""
+    values: Json = {}
+    seconds: dict[str, float] = {}
+    for step in STEPS:
+        facts: Mapping[str, Any] | None = ti.xcom_pull(task_ids=step.name, key=FACTS)
+        if facts is None:
+            return values, seconds, None, f"{step.name} ended without a result: it was killed, timed out or stopped"
+        if "error" in facts:
+            return values, seconds, None, f"{step.name}: {facts['error']}"
+        values[step.output] = pipeline.typed(step.type, ti.xcom_pull(task_ids=step.name))
+        seconds[step.name] = facts["seconds"]
+        if stop := facts["stop"]:
+            verdicts = tuple(Verdict.model_validate(verdict) for verdict in stop["verdicts"])
+            return values, seconds, Stop(stop["outcome"], stop["reason"], verdicts), ""
+    return values, seconds, None, "the last step ended without an outcome"
+
+
+class BrokenOperator(BaseOperator):
+    """Fails with the faults of a pipeline file that cannot be loaded."""
+
+    ui_color = "#f4d8d8"
+
+    def __init__(self, *, faults: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.faults = faults
+
+    def execute(self, context: Any) -> None:
+        raise AirflowFailException(self.faults)

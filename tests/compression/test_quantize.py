@@ -1,0 +1,78 @@
+"""int8: smaller, nearly the same answers, no table or product forgotten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny import tiny_models, tiny_rows
+
+from mlops.compression.quantize import quantize, rows_to_int8
+from mlops.serving.runtime import Runtime
+
+TEXTS = [row["text"] for row in tiny_rows(150, seed=5)]
+
+
+def test_a_row_is_off_by_at_most_half_its_scale() -> None:
+    table = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
+    table[7] *= 1000
+    table[9] = 0
+    values, scale = rows_to_int8(table)
+    assert values.dtype == np.int8
+    assert scale.shape == (50, 1)
+    assert (np.abs(values * scale - table) <= scale / 2 * 1.001).all()
+    assert not (values[9] * scale[9]).any()
+    assert np.abs(values).max() == 127
+
+
+@pytest.mark.parametrize("reduce_range", [False, True])
+def test_int8_agrees_with_fp32(tmp_path: Path, reduce_range: bool) -> None:
+    source = tiny_models()["fp32"]
+    for name in ("tokenizer.json", "package.json"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    counts = quantize(source / "model.onnx", tmp_path / "model.onnx", reduce_range, min_table=0)
+    # Two layers of four products, attention's three in one; word, position and type tables.
+    assert counts == {"products": 8, "tables": 3, "reduced_range": int(reduce_range)}
+    before, after = (Runtime.load(folder, threads=1).logits(TEXTS) for folder in (source, tmp_path))
+    assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.95
+    assert np.abs(before - after).max() > 0  # it is another model, not a copy
+
+
+def test_the_graph_holds_int8_where_it_should(tmp_path: Path) -> None:
+    source = tiny_models()["fp32"] / "model.onnx"
+    quantize(source, tmp_path / "model.onnx", False, min_table=0)
+    model = onnx.load(str(tmp_path / "model.onnx"))
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["QAttention"] == 2
+    assert kinds["MatMulInteger"] == 6
+    assert "Attention" not in kinds
+    large = [entry.name for entry in model.graph.initializer if entry.data_type == TensorProto.FLOAT and entry.dims[1:]]
+    # What stays in floats with two axes: scales of the tables, pooler and classifier.
+    sizes = {name: int(np.prod(entry.dims)) for entry in model.graph.initializer if (name := entry.name) in large}
+    assert all(size <= 32 * 32 or name.endswith(".scale") for name, size in sizes.items()), sizes
+    assert not any(entry.external_data for entry in model.graph.initializer)
+
+
+def test_small_tables_stay_and_the_same_bytes_come_out_twice(tmp_path: Path) -> None:
+    source = tiny_models()["fp32"] / "model.onnx"
+    assert quantize(source, tmp_path / "one.onnx", True)["tables"] == 0
+    quantize(source, tmp_path / "two.onnx", True)
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_a_table_that_something_else_reads_too_stays_whole(tmp_path: Path) -> None:
+    table = numpy_helper.from_array(np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32), "table")
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], axis=0),
+        helper.make_node("Transpose", ["table"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["rows", "turned"], ["logits"]),
+    ]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 20])
+    graph = helper.make_graph(nodes, "tied", [ids], [logits], [table])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    assert quantize(tmp_path / "a.onnx", tmp_path / "b.onnx", False, min_table=0)["tables"] == 0

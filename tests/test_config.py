@@ -1,0 +1,122 @@
+"""The pipeline file: what is accepted, and that every fault is named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlops import config
+from mlops.errors import ConfigError
+
+MINIMAL = "name: t\ntask: text-classification\ndata: {source: rows.jsonl}\nmodel: {base: base}\n"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "t.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(path: Path, *overrides: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, overrides)
+    assert caught.value.exit_code == 2
+    return caught.value.faults
+
+
+def test_the_demo_pipeline_loads_with_its_suite() -> None:
+    loaded = config.load(ROOT / "pipelines" / "news-topics.yaml")
+    assert loaded.name == "news-topics"
+    assert loaded.train.learning_rate == 1e-4
+    assert {entry.severity for entry in loaded.suite} >= {"fail", "quarantine"}
+
+
+def test_four_keys_are_enough(tmp_path: Path) -> None:
+    loaded = config.load(written(tmp_path, MINIMAL))
+    assert loaded.train.epochs >= 1
+    assert loaded.promote == "auto"
+    assert loaded.data.source == str(tmp_path / "rows.jsonl")
+
+
+def test_it_survives_json(tmp_path: Path) -> None:
+    loaded = config.load(ROOT / "pipelines" / "news-topics.yaml", ["data.take=0.6"])
+    again = config.PipelineConfig.model_validate_json(loaded.model_dump_json(by_alias=True))
+    assert again == loaded
+
+
+def test_all_faults_at_once_with_path_found_allowed_and_guess(tmp_path: Path) -> None:
+    text = MINIMAL.replace("text-classification", "text-clasification")
+    text += "trian: {epochs: 2}\ntrain: {epochs: two, learning_rat: 1}\nschedule: every day\n"
+    found = faults(written(tmp_path, text))
+    assert len(found) == 5
+    joined = "\n".join(found)
+    for part in (
+        "task: found 'text-clasification'",
+        "did you mean 'text-classification'",
+        "trian: unknown key",
+        "did you mean 'train'",
+        "train.epochs: found 'two'",
+        "train.learning_rat: unknown key",
+        "did you mean 'learning_rate'",
+        "schedule: found 'every day'",
+    ):
+        assert part in joined
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("data: {source: x, splits: {train: 0.8, validation: 0.3, test: 0.1}}", "add up to 1.2"),
+        ("data: {source: x, splits: {train: 0.8, validtion: 0.1, test: 0.1}}", "did you mean 'validation'"),
+        ("data: {format: csv}", "data.source is missing"),
+        ("train: {epochs: 0}", "train.epochs: found 0"),
+        ("gate: {floor: 1.5}", "gate.floor: found 1.5"),
+        ("gate: {metric: f3}", "gate.metric: found 'f3'"),
+        ("compress: {variants: []}", "compress.variants"),
+        ("compress: {variants: [int4]}", "compress.variants.0: found 'int4'"),
+        ("name: Bad Name", "name: found 'Bad Name'"),
+        ("expectations: nowhere.yaml", "expectations: found 'nowhere.yaml'"),
+        ("train: 3", "train: found 3"),
+        ("train: {learning_rate: .nan}", "train.learning_rate"),
+    ],
+)
+def test_single_faults(tmp_path: Path, line: str, part: str) -> None:
+    import yaml
+
+    raw = yaml.safe_load(MINIMAL) | yaml.safe_load(line)
+    assert part in "\n".join(faults(written(tmp_path, yaml.safe_dump(raw))))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "just words"])
+def test_what_is_no_pipeline_file(tmp_path: Path, text: str) -> None:
+    assert len(faults(written(tmp_path, text))) == 1
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "no such file" in faults(tmp_path / "absent.yaml")[0]
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL)
+    loaded = config.load(path, ["train.learning_rate=1e-5", "train.epochs=1", "data.columns.text=body"])
+    assert (loaded.train.learning_rate, loaded.train.epochs, loaded.data.columns.text) == (1e-5, 1, "body")
+    found = "\n".join(faults(path, "train.epochs", "train.epoks=3", "name.x=1"))
+    for part in ("found no '='", "did you mean 'epochs'", "not a section"):
+        assert part in found
+
+
+def test_a_fault_in_the_suite_names_the_entry(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text("- {type: expect_x, severity: fatal}\n- {typ: expect_y}\n")
+    found = "\n".join(faults(written(tmp_path, MINIMAL + "expectations: suite.yaml\n")))
+    assert "suite.yaml[0].severity: found 'fatal'" in found
+    assert "suite.yaml[1].typ: unknown key" in found
+
+
+def test_the_fingerprint_follows_what_decides_the_model(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL)
+    base = config.load(path).fingerprint
+    assert config.load(path, ["schedule=@daily", "promote=approval"]).fingerprint == base
+    assert config.load(path, ["train.seed=14"]).fingerprint != base
+    assert config.load(path, ["model.max_length=32"]).fingerprint != base

@@ -120,7 +120,7 @@ def typed(type_name: str, value: Any) -> Any:
 
 def stop(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Stop | None:
     """Whether the retrain ends after this step, and why."""
-    output = values.get(step.output)
+    output: Any = values.get(step.output)
     if step.name == "validate" and output.outcome != "pass":
         return Stop("rejected", output.explain())
     if step.name == "prepare" and not run.force and run.champion:

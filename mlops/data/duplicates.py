@@ -194,12 +194,12 @@ class _Forest:
         return np.array([self.find(item) for item in range(len(self.parents))], dtype=np.int64)
 
 
-def join_groups(groups: Indices, units: Sequence[Any]) -> Indices:
-    """Groups that share a unit become one; a unit that is none joins nothing."""
+def join_groups(groups: Sequence[Any], units: Sequence[Any]) -> list[int]:
+    """Group number per row, where rows of one group or one unit are together; a unit that is none joins nothing."""
     forest = _Forest(len(groups))
-    first: dict[Any, int] = {}
-    for position, (group, unit) in enumerate(zip(groups.tolist(), units, strict=True)):
-        forest.join(position, group)
+    first: dict[tuple[str, Any], int] = {}
+    for position, (group, unit) in enumerate(zip(groups, units, strict=True)):
+        forest.join(position, first.setdefault(("group", group), position))
         if unit is not None:
-            forest.join(position, first.setdefault(unit, position))
-    return forest.roots()
+            forest.join(position, first.setdefault(("unit", unit), position))
+    return forest.roots().tolist()

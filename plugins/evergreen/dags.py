@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, CronTriggerTimetable
 
 from evergreen.operators import FINISH, START, BrokenOperator, FinishOperator, StartOperator, StepOperator
 from evergreen.params import defaults, trigger_form
@@ -16,7 +16,6 @@ from mlops import config as pipeline_file
 from mlops.config import PipelineConfig
 from mlops.flow import STEPS
 
-START_DATE = datetime(2025, 1, 1, tzinfo=timezone.utc)
 LIGHT, HEAVY, WHOLE = timedelta(hours=1), timedelta(hours=12), timedelta(hours=24)
 # An Airflow task may die of what is not its step's fault: a lost worker, a service that was away for a moment.
 RETRIES = {
@@ -53,8 +52,7 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
         dag_id=f"retrain_{config.name}",
         description=f"Retrains {config.name} ({config.task})",
         doc_md=_document(path, config),
-        schedule=config.schedule,
-        start_date=START_DATE,
+        schedule=_schedule(config.schedule),
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=WHOLE,
@@ -84,9 +82,17 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
         # and no latency measured while another step takes the cores.
         for one, next_one in pairwise((start, *tasks, finish)):
             one >> next_one
-        # However a retrain ends it is written down; a failed run stays failed all the same.
-        finish.as_teardown(setups=start, on_failure_fail_dagrun=True)
+        # However a retrain ends it is written down. on_failure_fail_dagrun would make `finish` the only task that decides
+        # the run's state, and a failed retrain whose report was written would be green.
+        finish.as_teardown(setups=start, on_failure_fail_dagrun=False)
     return dag
+
+
+def _schedule(text: str | None) -> CronTriggerTimetable | str | None:
+    """Cron in UTC. Without a start date and with nothing to run at once, unpausing a DAG never starts a surprise run."""
+    if text is None or text == "@once":
+        return text
+    return CronTriggerTimetable(text, timezone="UTC", run_immediately=timedelta(0))
 
 
 def broken_dag(path: Path, faults: str, taken: set[str]) -> DAG:
@@ -94,9 +100,7 @@ def broken_dag(path: Path, faults: str, taken: set[str]) -> DAG:
     dag_id = "retrain_" + re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem)
     dag_id = dag_id if dag_id not in taken else f"{dag_id}_broken"
     doc = f"The pipeline file `{path}` cannot be used:\n\n```\n{faults}\n```\n"
-    with DAG(
-        dag_id=dag_id, schedule=None, start_date=START_DATE, catchup=False, doc_md=doc, tags=["evergreen", "broken"]
-    ) as dag:
+    with DAG(dag_id=dag_id, schedule=None, catchup=False, doc_md=doc, tags=["evergreen", "broken"]) as dag:
         BrokenOperator(task_id="check", faults=faults, execution_timeout=LIGHT)
     return dag
 

@@ -96,7 +96,9 @@ class StepProcess:
 
     def _talk(self, process: subprocess.Popen[str], text: str) -> tuple[str, deque[str]]:
         """Feeds stdin and reads both pipes at once, so that neither side can block; logs from this thread alone."""
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         out: list[str] = []
         threads = [

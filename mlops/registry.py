@@ -1,0 +1,279 @@
+"""The only user of MLflow's model registry: registration that a crash cannot half-finish, and moves of the champion.
+
+MLflow marks a version READY whose files never arrived, and its aliases have no compare-and-swap. So a version counts only
+with the tag evergreen.state=complete, set after its files were read back; and every move of an alias is an entry of the
+ledger first, under a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlops import ledger, settings
+from mlops.errors import NotFound, RegistryError, UserError
+from mlops.store import MANIFEST, check_manifest, open_store
+from mlops.tracking import client
+from mlops.types import ArtifactRef, Release, Verdict, identity
+
+log = logging.getLogger("evergreen")
+
+STATE, KEY, RECORD = "evergreen.state", "evergreen.key", "evergreen.release"
+_PYFUNC = Path(__file__).resolve().parent / "serving" / "pyfunc.py"
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """One writer of a model's versions and aliases at a time, on this machine."""
+    from filelock import FileLock
+
+    folder = settings.current().locks
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.registry.lock", timeout=120):
+        yield
+
+
+def names() -> list[str]:
+    """The registered models, sorted."""
+    return sorted(model.name for model in client().search_registered_models())
+
+
+def _versions(api: Any, name: str) -> list[Any]:
+    found = api.search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def _alias(api: Any, name: str, alias: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(api.get_model_version_by_alias(name, alias).version)
+    except MlflowException:
+        return None
+
+
+def _complete(version: Any) -> bool:
+    return version.tags.get(STATE) == "complete" and RECORD in version.tags
+
+
+def champion(name: str) -> Release | None:
+    """The release behind the alias champion, or none."""
+    version = _alias(client(), name, "champion")
+    return at(name, version) if version else None
+
+
+def at(name: str, which: str) -> Release:
+    """The release of a version number or alias; NotFound lists what there is."""
+    api = client()
+    version = which if which.isdigit() else _alias(api, name, which)
+    known = {str(entry.version): entry for entry in _versions(api, name)}
+    if version is None or version not in known:
+        there = ", ".join(known) or "none"
+        raise NotFound(
+            f"{name} has no version or alias {which!r}; versions: {there}; models: {', '.join(names()) or 'none'}"
+        )
+    if not _complete(known[version]):
+        raise RegistryError(f"{name} version {version} was never finished and has no verdicts; it may not be used")
+    return _read(known[version])
+
+
+def _read(version: Any) -> Release:
+    store = open_store()
+    folder = store.fetch(ArtifactRef.model_validate_json(version.tags[RECORD]))
+    return Release.model_validate_json((folder / "release.json").read_text(encoding="utf-8"))
+
+
+def releases(name: str) -> list[dict[str, Any]]:
+    """One dict per version, oldest first."""
+    api = client()
+    aliases: dict[str, list[str]] = {}
+    for alias in ("champion", "previous", "candidate"):
+        if version := _alias(api, name, alias):
+            aliases.setdefault(version, []).append(alias)
+    return [
+        {
+            "version": str(entry.version),
+            "variant": entry.tags.get("evergreen.variant"),
+            "state": entry.tags.get(STATE, "half"),
+            "aliases": aliases.get(str(entry.version), []),
+            "metric": entry.tags.get("evergreen.metric"),
+            "size_mb": entry.tags.get("evergreen.size_mb"),
+            "replaces": entry.tags.get("evergreen.replaces"),
+            "snapshot": entry.tags.get("evergreen.snapshot", "")[:12],
+            "run_id": entry.run_id,
+        }
+        for entry in _versions(api, name)
+    ]
+
+
+def require_verdicts(release: Release) -> None:
+    """Raises Rejected unless data, candidate and the very file were judged and passed."""
+    judged = {verdict.subject: verdict for verdict in release.verdicts}
+    for subject in ("snapshot", "candidate", release.variant):
+        judged.get(subject, Verdict(subject=subject, checks=())).require()
+    if release.evaluation.model_sha256 != release.model.files.sha256:
+        raise RegistryError(
+            f"the file {release.model.files.sha256[:12]} is not the one that was judged, {release.evaluation.model_sha256[:12]}"
+        )
+
+
+def register(release: Release, tags: Mapping[str, str], run_id: str | None) -> Release:
+    """Registers a judged file; the release with its version. The same release is registered once, however often tried.
+
+    Raises Rejected without passing verdicts, RegistryError where the files read back are others.
+    """
+    require_verdicts(release)
+    key = identity([release.model, release.verdicts, release.replaces])
+    api = client()
+    with lock(release.name):
+        for version in _versions(api, release.name):
+            if version.tags.get(KEY) == key and _complete(version):
+                log.info("register: version %s is this very release, registered before", version.version)
+                return _read(version)
+        _remove_half(api, release.name)
+        package = open_store().fetch(release.model.files)
+        source, model_id = _upload(api, package, release, run_id)
+        _ensure_model(api, release.name)
+        version = api.create_model_version(
+            release.name, source=source, run_id=run_id, tags={KEY: key, STATE: "half"}, model_id=model_id
+        )
+        finished = release.model_copy(update={"version": str(version.version)})
+        record = _write_record(finished)
+        facts = {
+            "evergreen.variant": release.variant,
+            "evergreen.snapshot": release.model.snapshot_sha256,
+            "evergreen.config": release.model.config_sha256,
+            "evergreen.size_mb": f"{release.evaluation.size / 1e6:.1f}",
+            "evergreen.replaces": release.replaces or "",
+            RECORD: record.model_dump_json(),
+        }
+        facts |= {f"evergreen.verdict.{verdict.subject}": verdict.outcome for verdict in release.verdicts}
+        for name, value in (facts | dict(tags) | {STATE: "complete"}).items():
+            api.set_model_version_tag(release.name, finished.version, name, value)
+    return finished
+
+
+def _write_record(release: Release) -> ArtifactRef:
+    store = open_store()
+    with store.workspace() as folder:
+        (folder / "release.json").write_text(release.model_dump_json(indent=1), encoding="utf-8")
+        return store.put(folder, "release")
+
+
+def _ensure_model(api: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        api.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _upload(api: Any, package: Path, release: Release, run_id: str | None) -> tuple[str, str]:
+    """Logs the package as an MLflow model, reads every file back and checks it; (source URI, model id)."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import Map
+
+    outputs = Schema([ColSpec("string", "label"), ColSpec("double", "score"), ColSpec(Map("double"), "scores")])
+    signature = ModelSignature(inputs=Schema([ColSpec("string")]), outputs=outputs)
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(
+            name=release.variant,
+            python_model=str(_PYFUNC),
+            artifacts={"package": str(package)},
+            code_paths=[str(_PYFUNC.parent.parent)],
+            pip_requirements=_requirements(),
+            signature=signature,
+            input_example=["What a fine day it is."],
+        )
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=info.model_uri))
+    manifest = json.loads((package / MANIFEST).read_text(encoding="utf-8"))
+    found = [path.parent for path in folder.rglob("package.json")]
+    if len(found) != 1:
+        raise RegistryError(f"{info.model_uri} holds {len(found)} packages after the upload; allowed is one")
+    check_manifest(found[0], manifest)
+    return str(info.model_uri), str(info.model_id)
+
+
+def _requirements() -> list[str]:
+    from importlib.metadata import version
+
+    wanted = ("mlflow", "numpy", "onnxruntime", "pandas", "pydantic", "pyyaml", "tokenizers")
+    return [f"{name}=={version(name)}" for name in wanted]
+
+
+def _remove_half(api: Any, name: str) -> None:
+    for version in _versions(api, name):
+        if not _complete(version):
+            log.warning("%s version %s was never finished: removed", name, version.version)
+            api.delete_model_version(name, version.version)
+
+
+def promote(name: str, version: str, reason: str, expected_champion: str | bool | None = True) -> int:
+    """Moves the alias champion to a judged version; the ledger's fence.
+
+    expected_champion: the version that the judgement was made against (none: no champion); True takes whatever serves.
+    Raises UserError if another one serves by now, or if the version serves already; Rejected without verdicts.
+    """
+    with lock(name):
+        release = at(name, version)
+        require_verdicts(release)
+        current = _alias(client(), name, "champion")
+        if expected_champion is not True and current != expected_champion:
+            raise UserError(f"{name}: the champion is version {current}, this was judged against {expected_champion}")
+        if current == version:
+            raise UserError(f"{name} version {version} is the champion already")
+        digests = [identity(verdict) for verdict in release.verdicts]
+        fence = ledger.append(name, "promote", current, version, reason, digests)
+        _point(name)
+    return fence
+
+
+def rollback(name: str, reason: str) -> str:
+    """Back to the version that served before the present one; its number. UserError if there is none."""
+    with lock(name):
+        stack = ledger.serving(ledger.entries(name))
+        if len(stack) < 2:
+            raise UserError(f"{name} has no earlier release to go back to; served so far: {', '.join(stack) or 'none'}")
+        require_verdicts(at(name, stack[-2]))
+        ledger.append(name, "rollback", stack[-1], stack[-2], reason)
+        _point(name)
+    return stack[-2]
+
+
+def _point(name: str) -> None:
+    """Puts the aliases where the ledger says."""
+    api = client()
+    stack = ledger.serving(ledger.entries(name))
+    for alias, version in (
+        ("previous", stack[-2] if len(stack) > 1 else None),
+        ("champion", stack[-1] if stack else None),
+    ):
+        if version and _alias(api, name, alias) != version:
+            api.set_registered_model_alias(name, alias, version)
+        elif version is None and _alias(api, name, alias):
+            api.delete_registered_model_alias(name, alias)
+
+
+def set_candidate(name: str, version: str) -> None:
+    """Points the alias candidate to a release that waits for approval."""
+    client().set_registered_model_alias(name, "candidate", version)
+
+
+def repair(name: str) -> None:
+    """Mends what a crash left: half versions go, the aliases go where the ledger says. Nothing where nothing is."""
+    api = client()
+    with lock(name):
+        if _versions(api, name):
+            _remove_half(api, name)
+            known = {str(version.version) for version in _versions(api, name)}
+            stack = ledger.serving(ledger.entries(name))
+            if stack and stack[-1] in known:
+                _point(name)

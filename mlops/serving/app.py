@@ -1,0 +1,98 @@
+"""The prediction server: POST /v1/predict, health, readiness and docs over one followed release."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from mlops import __version__
+from mlops.serving.releases import Loader
+
+log = logging.getLogger("evergreen")
+
+MAX_INPUTS, MAX_CHARACTERS = 1024, 1_000_000
+Text = Annotated[StrictStr, Field(max_length=MAX_CHARACTERS)]
+
+
+class Request(BaseModel):
+    """Texts to classify."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"inputs": ["Shares rose after the merger was announced."]}]}
+    )
+    inputs: Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
+
+
+class Model(BaseModel):
+    """The release that answered."""
+
+    name: str
+    version: str
+    variant: str
+
+
+class Prediction(BaseModel):
+    """The most probable label, its probability, and that of every label."""
+
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+class Response(BaseModel):
+    """One prediction per input, in order."""
+
+    model: Model
+    predictions: list[Prediction]
+
+
+def create_app(loader: Loader) -> FastAPI:
+    """The application; the loader is started and stopped with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loader.start()
+        yield
+        loader.stop()
+
+    app = FastAPI(title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan)
+
+    # A plain function runs in a worker thread: the event loop stays free while the model computes.
+    @app.post("/v1/predict")
+    def predict(request: Request) -> Response:
+        served = loader.served
+        if served is None:
+            raise HTTPException(503, f"no release to answer with: {loader.problem}")
+        answers = served.runtime.predict(request.inputs)
+        return Response(
+            model=Model(name=served.name, version=served.version, variant=served.variant),
+            predictions=[Prediction.model_validate(answer) for answer in answers],
+        )
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", response_model=None)
+    def readyz() -> JSONResponse | dict[str, Any]:
+        served = loader.served
+        if served is None:
+            return JSONResponse({"status": "not ready", "reason": loader.problem}, 503)
+        model = {"name": served.name, "version": served.version, "variant": served.variant}
+        return {"status": "ready", "model": model, "problem": loader.problem}
+
+    return app
+
+
+def serve(name: str, alias: str = "champion", port: int = 8080, host: str = "127.0.0.1") -> None:
+    """Serves until SIGINT or SIGTERM; logs to stderr."""
+    import uvicorn
+
+    log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, host, port)
+    uvicorn.run(create_app(Loader(name, alias)), host=host, port=port, log_level="warning")

@@ -157,7 +157,7 @@ def _missed(verdict: Verdict) -> RunOutcome:
 def _nothing_ships(selection: Selection) -> Stop:
     outcomes = [_missed(verdict) for verdict in selection.verdicts.values()]
     # A file that only the comparison kept out says more about the candidate than one that broke a limit.
-    outcome: RunOutcome = next((name for name in ("inconclusive", "held") if name in outcomes), "rejected")  # type: ignore[assignment]
+    outcome: RunOutcome = next((name for name in ("inconclusive", "held") if name in outcomes), "rejected")
     text = "\n".join(verdict.explain() for verdict in selection.verdicts.values())
     return Stop(outcome, f"no file may ship\n{text}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,9 @@ def _alias(api: Any, name: str, alias: str) -> str | None:
 
     try:
         return str(api.get_model_version_by_alias(name, alias).version)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise  # a registry that does not answer is not a registry without the alias
         return None
 
 
@@ -177,6 +180,9 @@ def _ensure_model(api: Any, name: str) -> None:
 def _upload(api: Any, package: Path, release: Release, run_id: str | None) -> tuple[str, str]:
     """Logs the package as an MLflow model, reads every file back and checks it; (source URI, model id)."""
     import mlflow
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import Map

@@ -49,9 +49,7 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float) -> Indices:
     for size, chosen in views:
         members = np.flatnonzero(chosen)
         if len(members) > 1:
-            sets = _shingle_sets(words, starts, members, size)
-            for left, right in _similar(sets, threshold, forest, members):
-                forest.join(left, right)
+            _link_similar(_shingle_sets(words, starts, members, size), threshold, forest, members)
     return forest.roots()
 
 
@@ -124,47 +122,57 @@ def _rows_per_band(threshold: float) -> int:
     return 1
 
 
-def _similar(sets: _Sets, threshold: float, forest: _Forest, members: Indices) -> Iterator[tuple[int, int]]:
-    """Pairs of members, as text numbers, whose Jaccard similarity is at least the threshold.
+def _link_similar(sets: _Sets, threshold: float, forest: _Forest, members: Indices) -> None:
+    """Joins, by text number, all members whose Jaccard similarity is at least the threshold.
 
-    Pairs that already hang together are left out: they could add nothing.
+    Pairs that hang together already are passed over: they could add nothing.
     """
     signatures = _signatures(sets)
+    # An estimate five standard errors too low does not happen to a pair that is similar enough.
+    least = threshold - 5 * np.sqrt(max(threshold * (1 - threshold), 0.01) / PERMUTATIONS)
     rows = _rows_per_band(threshold)
-    seen: set[tuple[int, int]] = set()
+    rank = _ranks(signatures)
+    failed: set[tuple[int, int]] = set()
+    roots = forest.roots()[members]
     for start in range(0, PERMUTATIONS - rows + 1, rows):
-        band = np.ascontiguousarray(signatures[:, start : start + rows])
-        left, right = _bucket_pairs(band, signatures)
-        # An estimate five standard errors too low does not happen to a pair that is similar enough.
-        agree = (signatures[left] == signatures[right]).mean(axis=1) if len(left) else np.zeros(0)
-        likely = agree >= threshold - 5 * np.sqrt(max(threshold * (1 - threshold), 0.01) / PERMUTATIONS)
-        for a, b in zip(left[likely].tolist(), right[likely].tolist(), strict=True):
-            one, other = int(members[a]), int(members[b])
-            if (a, b) in seen or forest.find(one) == forest.find(other):
-                continue
-            seen.add((a, b))
-            if _jaccard(sets, a, b) >= threshold:
-                yield one, other
+        for left, right in _bucket_pairs(signatures[:, start : start + rows], rank):
+            apart = roots[left] != roots[right]
+            one, other = left[apart], right[apart]
+            likely = (signatures[one] == signatures[other]).mean(axis=1) >= least if len(one) else apart[:0]
+            joined = False
+            for a, b in zip(one[likely].tolist(), other[likely].tolist(), strict=True):
+                if (a, b) in failed or forest.find(int(members[a])) == forest.find(int(members[b])):
+                    continue
+                if _jaccard(sets, a, b) >= threshold:
+                    forest.join(int(members[a]), int(members[b]))
+                    joined = True
+                else:
+                    failed.add((a, b))
+            if joined:
+                roots = forest.roots()[members]
 
 
-def _bucket_pairs(band: npt.NDArray[np.uint32], signatures: npt.NDArray[np.uint32]) -> tuple[Indices, Indices]:
-    """Candidates: sets that agree in the whole band. In a bucket, each with the next _NEIGHBOURS by signature."""
-    # Sorted by the band first and the rest of the signature after: the neighbours do not depend on the texts' order.
-    whole = np.ascontiguousarray(np.hstack([band, signatures]))
-    order = np.argsort(whole.astype(">u4").view(f"V{whole.shape[1] * 4}").ravel(), kind="stable")
-    ordered = band[order]
-    lefts: list[Indices] = []
-    rights: list[Indices] = []
+def _ranks(signatures: npt.NDArray[np.uint32]) -> Indices:
+    """The place of each set in an order that depends on the signatures alone, not on the order of the texts."""
+    blocks = np.ascontiguousarray(signatures).view(f"V{signatures.shape[1] * 4}").ravel()
+    rank = np.empty(len(blocks), dtype=np.int64)
+    rank[np.argsort(blocks, kind="stable")] = np.arange(len(blocks))
+    return rank
+
+
+def _bucket_pairs(band: npt.NDArray[np.uint32], rank: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Candidates: sets that agree in the whole band; in a bucket, each with the next _NEIGHBOURS by rank."""
+    keys = np.zeros(len(band), dtype=np.uint64)
+    for column in range(band.shape[1]):
+        keys = _mix(keys * np.uint64(0x9E3779B97F4A7C15) + band[:, column])
+    order = np.lexsort((rank, keys))
+    ordered = keys[order]
     for distance in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
-        same = (ordered[distance:] == ordered[:-distance]).all(axis=1)
+        same = ordered[distance:] == ordered[:-distance]
         if not same.any():
-            break
+            return
         left, right = order[:-distance][same], order[distance:][same]
-        lefts.append(np.minimum(left, right))
-        rights.append(np.maximum(left, right))
-    if not lefts:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    return np.concatenate(lefts), np.concatenate(rights)
+        yield np.minimum(left, right), np.maximum(left, right)
 
 
 def _jaccard(sets: _Sets, a: int, b: int) -> float:
@@ -202,4 +210,4 @@ def join_groups(groups: Sequence[Any], units: Sequence[Any]) -> list[int]:
         forest.join(position, first.setdefault(("group", group), position))
         if unit is not None:
             forest.join(position, first.setdefault(("unit", unit), position))
-    return forest.roots().tolist()
+    return [int(root) for root in forest.roots()]

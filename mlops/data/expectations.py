@@ -59,7 +59,7 @@ def run_suite(frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: 
     frame: object columns, an index of distinct integers; may be empty. Raises UserError, naming the entry, for an
     unknown expectation or wrong arguments. What goes wrong inside an expectation is a failed check, never an error.
     """
-    _calm()
+    _import_quietly()
     entries = config.suite or built_in_suite(config.validate_.min_rows)
     where = config.expectations or "the built-in suite"
     built = [_build(entry, f"{where}[{n}] {entry.type}", frame, config, n) for n, entry in enumerate(entries)]
@@ -82,10 +82,14 @@ def run_suite(frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: 
     return Judged(_distinct([checks[n] for n in order]), faults, [summaries[n] for n in order])
 
 
-def _calm() -> None:
-    """Before the first import: no telemetry, and not a line for each of the library's own decorators."""
+def _import_quietly() -> None:
+    """Great Expectations without telemetry, and without a log line for each of its own decorators."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    import great_expectations  # noqa: F401
+
+    # This one sets its own level when it is imported.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
 
 def _build(entry: Expectation, where: str, frame: pd.DataFrame, config: PipelineConfig, number: int) -> Any:

@@ -124,23 +124,27 @@ class _CsvLines:
         return self
 
     def __next__(self) -> str:
+        while True:
+            first = not self._length
+            line = self._line()
+            if not line:
+                raise StopIteration
+            self.number += 1
+            self.preview = self.preview or line[:PREVIEW]
+            # Asked for another line of the same record, csv is inside quotes: without a quote nothing can end there.
+            if first or not self.cut or '"' in line:
+                return line
+
+    def _line(self) -> str:
+        """The next line, without its content where the record is too long already; empty at the end."""
         pieces: list[str] = []
         while piece := self.stream.readline(_CHUNK):
             self._length += len(piece)
-            if self._length > self.most:
-                self.cut = True
-                piece_kept = re.sub(r'[^",\t\r\n]+', "", piece)
-            else:
-                piece_kept = piece
-            pieces.append(piece_kept)
+            self.cut = self.cut or self._length > self.most
+            pieces.append(re.sub(r'[^",\t\r\n]+', "", piece) if self.cut else piece)
             if piece.endswith(("\n", "\r")):
                 break
-        if not pieces:
-            raise StopIteration
-        self.number += 1
-        line = "".join(pieces)
-        self.preview = self.preview or line[:PREVIEW]
-        return line
+        return "".join(pieces)
 
 
 def read_parquet(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: dict[str, None]) -> Iterator[Record]:

@@ -69,7 +69,7 @@ def split_by_hash(texts: Texts, shares: Shares, book: Book) -> Assigned:
             if joins or (before == ruling != KEPT_OUT):
                 splits[row] = ruling
             else:
-                leaks["test" if KEPT_OUT in (before, ruling) else ruling] += 1
+                leaks["validation" if ruling == "validation" else "test"] += 1
     for name in ("test", "validation"):
         _fill(splits, name, getattr(shares, name), texts, fresh)
     return Assigned(splits, dict(leaks), merge(book, _entries(texts, splits)))

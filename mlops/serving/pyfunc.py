@@ -19,7 +19,7 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
 
         self.runtime = Runtime.load(Path(context.artifacts["package"]))
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as a schema
         """Texts (a list, an array or a frame of one column) to a frame of label, score and scores."""
         import pandas as pd
 

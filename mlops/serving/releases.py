@@ -1,4 +1,4 @@
-"""Which release serves: found by its alias, downloaded, verified, loaded beside the old one, kept for when the registry is gone."""
+"""Which release serves: found by its alias, copied here, verified, loaded beside the old one."""
 
 from __future__ import annotations
 

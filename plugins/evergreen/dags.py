@@ -38,6 +38,7 @@ def dags(folder: Path, fileloc: str) -> Iterator[DAG]:
             if f"retrain_{config.name}" in taken:
                 raise ValueError(f"name: found {config.name!r}, which another pipeline file of {folder} has already")
             dag = retrain_dag(path, config)
+            dag.validate()
         except Exception as error:  # whatever is wrong with one file must not hide the other pipelines
             dag = broken_dag(path, str(error) or type(error).__name__, taken)
         taken.add(dag.dag_id)

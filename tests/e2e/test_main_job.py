@@ -1,0 +1,174 @@
+"""The whole main job on a tiny real model: every outcome, kills in the middle, rollback under a running server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.testclient import TestClient
+from tiny import tiny_base, tiny_rows
+
+from mlops import config, ledger, pipeline, registry
+from mlops.errors import UserError
+from mlops.serving.app import create_app
+from mlops.serving.releases import Loader
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A pipeline file on a tiny base and 240 learnable rows."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in tiny_rows(240)), encoding="utf-8")
+    values = {
+        "name": "tiny",
+        "task": "text-classification",
+        "data": {"source": str(rows)},
+        "model": {"base": str(tiny_base(tmp_path / "base")), "max_length": 24},
+        "train": {"epochs": 6, "learning_rate": 5e-3, "batch_tokens": 512},
+        "gate": {"floor": 0.6, "margin": 0.2, "resamples": 500},
+        "compress": {"max_drop": 0.2},
+        "verify": {"max_flips": 0.5},
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def retrain(path: Path, *overrides: str, force: bool = False) -> dict[str, Any]:
+    return pipeline.run(config.load(path, overrides), force=force)
+
+
+def mlops(*arguments: str, code: int | None = 0) -> str:
+    """The command in a process of its own; its stdout."""
+    done = subprocess.run([sys.executable, "-m", "mlops", *arguments], capture_output=True, text=True, check=False)
+    assert code is None or done.returncode == code, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = retrain(file)
+    assert first["outcome"] == "promoted", first["reason"]
+    assert first["release"] == {"name": "tiny", "version": "1", "variant": first["candidate"]["variant"]}
+    assert first["champion_before"] is None
+    assert {"accuracy", "macro_f1", "weighted_f1", "f1/metals"} <= set(first["candidate"]["metrics"])
+    assert set(first["candidate"]["metrics"]["macro_f1"]) == {"value", "low", "high", "n"}
+    assert set(first["candidate"]["latency_ms"]) == {"p50", "p95"}
+    assert {verdict["subject"] for verdict in first["verdicts"]} == {"snapshot", "candidate", "int8", "fp32"}
+    assert sum(first["snapshot"]["rows"].values()) <= 240
+    assert (home / "runs" / "tiny" / first["retrain_id"] / "gate_report.html").exists()
+
+    assert retrain(file)["outcome"] == "skipped"
+
+    low = retrain(file, "train.learning_rate=0.0", "train.epochs=1", "gate.floor=0.9")
+    assert low["outcome"] == "rejected"
+    assert "floor" in low["reason"]
+    assert [row["version"] for row in registry.releases("tiny")] == ["1"]
+
+    second = retrain(file, "train.seed=14")
+    assert second["outcome"] == "promoted", second["reason"]
+    assert second["champion_before"]["version"] == "1"
+    loader = Loader("tiny", poll=0.2)
+    with TestClient(create_app(loader)) as server:
+        answer = server.post("/v1/predict", json={"inputs": ["ba do", ""]}).json()
+        assert answer["model"]["version"] == "2"
+        assert set(answer["predictions"][0]) == {"label", "score", "scores"}
+        registry.rollback("tiny", "a test")
+        deadline = time.monotonic() + 10
+        while server.post("/v1/predict", json={"inputs": ["x"]}).json()["model"]["version"] != "1":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for body in ({}, {"inputs": []}, {"inputs": [1]}, {"inputs": "x"}, {"inputs": ["x"], "more": 1}):
+            assert server.post("/v1/predict", json=body).status_code == 422
+        assert (
+            server.get("/healthz").status_code
+            == server.get("/readyz").status_code
+            == server.get("/docs").status_code
+            == 200
+        )
+    assert [entry["action"] for entry in ledger.entries("tiny")] == ["promote", "promote", "rollback"]
+    with pytest.raises(UserError, match="no earlier release"):
+        registry.rollback("tiny", "once more")
+    # Without its registry a new server answers from its own copy.
+    (home / "mlflow" / "mlflow.db").rename(home / "gone.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/gone/with/the/folder.db")
+    alone = Loader("tiny", poll=60)
+    alone.refresh()
+    assert alone.served is not None
+    assert alone.served.version == "1"
+
+
+def test_the_commands(file: Path) -> None:
+    summary = json.loads(mlops("run", str(file), "--json"))
+    assert summary["outcome"] == "promoted"
+    run = mlops("predict", "tiny", "--text", "ba do", "--text", "ki")
+    assert [set(json.loads(line)) for line in run.splitlines()] == [{"label", "score", "scores"}] * 2
+    listed = json.loads(mlops("releases", "tiny", "--json"))
+    assert listed["releases"][0]["aliases"] == ["champion"]
+    code = """
+        import sys, mlflow
+        from mlops.tracking import client
+        client()
+        frame = mlflow.pyfunc.load_model("models:/tiny@champion").predict(["ba do"])
+        print(frame.label[0], "torch" in sys.modules, "transformers" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-2:] == ["False", "False"]
+    assert done.stdout.split()[0] in ("metals", "plants", "waters")
+    assert mlops("predict", "nobody", "--text", "x", code=2) == ""
+    assert mlops("check", str(file.with_name("absent.yaml")), code=2) == ""
+
+
+@pytest.mark.parametrize(
+    "place", ["mlops.training.loop.train", "mlops.registry._write_record", "mlops.registry._point"]
+)
+def test_killed_in_the_middle_it_completes_with_one_version(file: Path, place: str) -> None:
+    module, _, name = place.rpartition(".")
+    code = f"""
+        import os, signal, importlib
+        module = importlib.import_module({module!r})
+        before = getattr(module, {name!r})
+        setattr(module, {name!r}, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+        import mlops.steps.fine_tune
+        if hasattr(mlops.steps.fine_tune, {name!r}):
+            setattr(mlops.steps.fine_tune, {name!r}, getattr(module, {name!r}))
+        from mlops import config, pipeline
+        pipeline.run(config.load({str(file)!r}))
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    again = retrain(file)
+    # Killed between the ledger's entry and the alias, the release serves already: nothing is left to do.
+    assert again["outcome"] == ("skipped" if place.endswith("_point") else "promoted"), again["reason"]
+    assert [row["state"] for row in registry.releases("tiny")] == ["complete"]
+    champion = registry.champion("tiny")
+    assert champion is not None
+    registry.require_verdicts(champion)
+
+
+def test_bad_rows_are_set_aside_and_all_bad_is_rejected(file: Path, tmp_path: Path) -> None:
+    rows = (tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    bad = [
+        b'{"label": "metals"}\n',
+        b'{"text": "a\\u0000b", "label": "metals"}\n',
+        b'{"text": "\xff\xfe", "label": "metals"}\n',
+    ]
+    bad += [
+        json.dumps({"text": "x" * 10_000_000, "label": "metals"}).encode() + b"\n",
+        b'{"text": "y", "label": "odd"}\n',
+    ]
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(rows[:120] + bad + rows[120:]))
+    summary = retrain(file)
+    assert summary["outcome"] == "promoted", summary["reason"]
+    assert summary["snapshot"]["quarantined"] == 5
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(bad))
+    rejected = retrain(file)
+    assert rejected["outcome"] == "rejected"
+    assert len(registry.releases("tiny")) == 1

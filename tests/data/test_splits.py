@@ -87,6 +87,15 @@ def test_splits_by_uri_lose_what_resembles_test() -> None:
     }  # fmt: skip
 
 
+def test_a_text_in_several_splits_by_uri_is_remembered_by_the_strongest() -> None:
+    rows = texts(("a", "a"), ("a", "a"), ("b", "b"), ("b", "b"))
+    for order in ([0, 1, 2, 3], [1, 0, 3, 2]):
+        given_splits = ["test", "train", "validation", "train"]
+        assigned = split_as_given(rows, [given_splits[n] for n in order], {})
+        assert [assigned.splits[n] for n in order] == ["test", KEPT_OUT, "validation", KEPT_OUT]
+        assert {key: entry.split for key, entry in assigned.book.items()} == {"a": "test", "b": "validation"}
+
+
 def test_a_missing_validation_is_cut_from_train_for_good() -> None:
     keys = [(f"k{n}", f"k{n}") for n in range(1000)]
     first = split_as_given(texts(*keys), ["train"] * 900 + ["test"] * 100, {})

@@ -97,8 +97,8 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
     with pytest.raises(UserError, match="no earlier release"):
         registry.rollback("tiny", "once more")
     # Without its registry a new server answers from its own copy.
-    (home / "mlflow" / "mlflow.db").rename(home / "gone.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/gone/with/the/folder.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     alone = Loader("tiny", poll=60)
     alone.refresh()
     assert alone.served is not None

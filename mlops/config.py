@@ -194,8 +194,11 @@ class PipelineConfig(Section):
     @classmethod
     def _cron(cls, value: str | None) -> str | None:
         presets = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@once")
-        fields = r"[0-9A-Za-z*/,\-#?]+"
-        if value is None or value in presets or re.fullmatch(rf"{fields}( {fields}){{4}}", value):
+        if value is None or value in presets:
+            return value
+        from croniter import croniter
+
+        if len(value.split()) == 5 and croniter.is_valid(value):
             return value
         raise ValueError(f'allowed: five cron fields such as "0 3 * * 1", or one of {", ".join(presets)}')
 

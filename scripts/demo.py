@@ -43,7 +43,7 @@ def _stop(number: int, frame: Any) -> None:
 
 
 class Memory(threading.Thread):
-    """The most memory that a process and its descendants held at once, looked at twice a second; in bytes.
+    """The most memory that a process and its descendants held at once, looked at every 1.5 s; in bytes.
 
     Proportional sets where the system gives them: pages that processes share count once.
     """
@@ -60,7 +60,7 @@ class Memory(threading.Thread):
                 self.peak = max(self.peak, sum(map(_memory, family)))
             except psutil.Error:
                 pass
-            time.sleep(0.5)
+            time.sleep(1.5)
 
 
 def _memory(process: psutil.Process) -> int:

@@ -63,7 +63,7 @@ def test_the_corpus_passes_its_suite_and_data_docs_are_built(home: Path) -> None
         assert "tiny-rows" in (folder / "index.html").read_text(encoding="utf-8")
         pages = list((folder / "validations").rglob("*.html"))
         assert len(pages) == 2
-        assert any("must have greater than or equal to" in page.read_text(encoding="utf-8") for page in pages)
+        assert any("must never be null" in page.read_text(encoding="utf-8") for page in pages)
     assert [path.name for path in docs.parent.iterdir()] == [docs.name]
 
 

@@ -129,18 +129,20 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def last_with_candidate(results: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The summary to show: of the last retrain that trained something, in this demo or before it."""
-    for which in ("second", "first"):
-        summary = (results.get(which) or {}).get("summary")
-        if summary and summary.get("candidate"):
-            return summary
+def summaries(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of this demo's retrains and of those before it, the latest first."""
     paths = sorted((embedded.home() / "runs" / MODEL).glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
-    for path in reversed(paths):
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        if summary.get("candidate"):
-            return dict(summary)
-    return None
+    earlier = [dict(json.loads(path.read_text(encoding="utf-8"))) for path in reversed(paths)]
+    now = [results[which]["summary"] for which in ("second", "first") if which in results and results[which]["summary"]]
+    return now + earlier
+
+
+def to_show(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The last retrain that trained something; where it made no files to ship, with those of the last one that did."""
+    told = summaries(results)
+    trained = next((summary for summary in told if summary.get("candidate")), {})
+    files = next((summary["variants"] for summary in told if summary.get("variants")), {})
+    return trained and {**trained, "variants": files, "seconds": {}}
 
 
 def seconds_table(results: dict[str, dict[str, Any]]) -> str:
@@ -162,13 +164,13 @@ def report(story: Story, peak: int, seconds: float, log: Path) -> None:
     from mlops.reports.table import render
 
     print("\n" + "=" * 100)
-    shown = last_with_candidate(story.results)
+    shown = to_show(story.results)
     if shown:
-        print(render({**shown, "seconds": {}}))
+        print(render(shown))
     print(seconds_table(story.results))
     print(f"whole demo {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB (all processes)")
     print("where to look next")
-    for name, place in {**((shown or {}).get("links") or {}), "Airflow's log": str(log)}.items():
+    for name, place in {**shown.get("links", {}), "Airflow's log": str(log)}.items():
         print(f"  {name.replace('_', ' '):<18} {place}")
     print(f"  {'make up':<18} Airflow's grid, MLflow (experiment {MODEL}) and the server, in your browser")
     classify()
@@ -177,14 +179,10 @@ def report(story: Story, peak: int, seconds: float, log: Path) -> None:
 def classify() -> None:
     from mlops.serving.releases import load_runtime
 
-    runtime, release = load_runtime(MODEL, "champion")
-    print(f"three headlines by the champion, {describe(release)}")
+    runtime, served = load_runtime(MODEL, "champion")
+    print(f"serves    {served.name} version {served.version} ({served.variant}); three headlines through its runtime")
     for text, answer in zip(HEADLINES, runtime.predict(HEADLINES), strict=True):
         print(f"  {answer['label']:<14} {answer['score']:.2f}  {text}")
-
-
-def describe(release: Any) -> str:
-    return f"{release.name} version {release.version} ({release.variant})"
 
 
 def main() -> int:

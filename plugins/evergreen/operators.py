@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from evergreen import params
 from evergreen.process import StepProcess
@@ -139,6 +139,12 @@ class StepOperator(BaseOperator):
         if stop and stop.outcome == "rejected":
             ti.xcom_push("return_value", output)
             raise AirflowFailException(f"rejected: {stop.reason}")
+        names = [entry.name for entry in STEPS]
+        later = names[names.index(self.step_name) + 2 :]
+        if stop and later:
+            ti.xcom_push("return_value", output)
+            # All at once instead of one per turn of the scheduler; the next one skips itself and says why.
+            raise DownstreamTasksSkipped(tasks=later)
         return output
 
 

@@ -94,7 +94,7 @@ def test_promoted_then_skipped_then_not_better(retrains: Retrains) -> None:
     assert summary(run)["outcome"] == "skipped"
     assert f"version {champion.version}" in summary(run)["reason"]
 
-    run = retrains.run(overrides={"train.learning_rate": 0.0012, "train.epochs": 1, "gate.floor": 0.0})
+    run = retrains.run(overrides={"train.seed": 14})  # as good as the champion, which is no gain beyond margin 0
     assert str(run.state) == "success", summary(run)
     assert summary(run)["outcome"] in ("held", "inconclusive")
     late = NAMES[NAMES.index("gate") + 1 :]

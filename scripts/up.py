@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import urllib.error
@@ -82,6 +83,9 @@ class Stack:
         places = settings.current()
         places.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
         backend = places.tracking_uri
+        # Whoever opens a new SQLite store first makes its tables; two at once break each other. So: made before all.
+        first = [sys.executable, "-c", "from mlops import registry; registry.names()"]
+        subprocess.run(first, env=self.plain, check=False)
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--workers", "1"]
         command += ["--artifacts-destination", places.mlflow_artifacts.as_uri(), "--host", HOST]
         self.group.start("mlflow", [*command, "--port", str(self.ports.mlflow)], self.plain)

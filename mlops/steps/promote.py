@@ -17,6 +17,7 @@ def promote(config: PipelineConfig, run: Run, release: Release) -> Promotion:
     against = run.champion.version if run.champion else None
     stack = ledger.serving(ledger.entries(release.name))
     if stack and stack[-1] == release.version:
+        registry.repair(release.name)  # the try before this one may have ended between ledger and alias
         return Promotion(release=release, outcome="promoted", reason=f"version {release.version} serves already")
     why = (
         f"as good as version {against} or better, on the same rows"

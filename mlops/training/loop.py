@@ -43,7 +43,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: mean training loss per row, validation metric and loss (none without validation rows), cost."""
+    """One epoch: mean training loss per row, validation metric and loss (none without validation rows), work done.
+
+    No seconds: two trainings to the same weights are the same artifact, to the last byte. MLflow has the speed.
+    """
 
     epoch: int
     loss: float
@@ -51,7 +54,6 @@ class Epoch:
     validation_loss: float | None
     steps: int
     tokens: int
-    seconds: float
 
 
 def train(model: Any, rows: Examples, validation: Examples, setting: Setting) -> dict[str, Any]:
@@ -61,7 +63,6 @@ def train(model: Any, rows: Examples, validation: Examples, setting: Setting) ->
     validation loss; without validation rows it is the last. Raises EvergreenError, naming the rows, as soon as a loss
     is not finite.
     """
-    started = time.perf_counter()
     model.to(setting.device.name)
     optimizer = adamw(model, setting.train.learning_rate, setting.train.weight_decay)
     epochs: list[Epoch] = []
@@ -82,7 +83,6 @@ def train(model: Any, rows: Examples, validation: Examples, setting: Setting) ->
         "best_epoch": kept_epoch,
         "epochs": [asdict(epoch) for epoch in epochs],
         "steps": sum(epoch.steps for epoch in epochs),
-        "seconds": round(time.perf_counter() - started, 3),
         "rows": {"train": len(rows), "validation": len(validation)},
         "parameters": sum(value.numel() for value in model.parameters()),
         "device": setting.device.name,
@@ -121,7 +121,7 @@ def _epoch(
     mean = total / len(rows)
     shown = "no validation rows" if metric is None else f"validation {setting.metric} {metric:.4f}"
     log.info("fine_tune: epoch %d/%d done in %.1f s, loss %.4f, %s", number, setting.train.epochs, seconds, mean, shown)
-    return Epoch(number, mean, metric, validation_loss, len(batches), sum(rows.lengths), round(seconds, 3))
+    return Epoch(number, mean, metric, validation_loss, len(batches), sum(rows.lengths))
 
 
 def _step(model: Any, rows: Examples, chosen: Sequence[int], optimizer: Any, setting: Setting, where: str) -> float:

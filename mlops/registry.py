@@ -18,7 +18,7 @@ from typing import Any
 from mlops import ledger, settings
 from mlops.errors import NotFound, RegistryError, UserError
 from mlops.store import MANIFEST, check_manifest, open_store
-from mlops.tracking import client
+from mlops.tracking import client, experiment
 from mlops.types import ArtifactRef, Release, Verdict, identity
 
 log = logging.getLogger("evergreen")
@@ -114,10 +114,11 @@ def releases(name: str) -> list[dict[str, Any]]:
 
 
 def require_verdicts(release: Release) -> None:
-    """Raises Rejected unless data, candidate and the very file were judged and passed."""
-    judged = {verdict.subject: verdict for verdict in release.verdicts}
-    for subject in ("snapshot", "candidate", release.variant):
-        judged.get(subject, Verdict(subject=subject, checks=())).require()
+    """Raises Rejected unless data, candidate and the very file were judged, and all that was judged passed."""
+    judged = {verdict.subject for verdict in release.verdicts}
+    missing = [subject for subject in ("snapshot", "candidate", release.variant) if subject not in judged]
+    for verdict in (*(Verdict(subject=subject, checks=()) for subject in missing), *release.verdicts):
+        verdict.require()
     if release.evaluation.model_sha256 != release.model.files.sha256:
         raise RegistryError(
             f"the file {release.model.files.sha256[:12]} is not the one that was judged, {release.evaluation.model_sha256[:12]}"
@@ -189,7 +190,7 @@ def _upload(api: Any, package: Path, release: Release, run_id: str | None) -> tu
 
     outputs = Schema([ColSpec("string", "label"), ColSpec("double", "score"), ColSpec(Map("double"), "scores")])
     signature = ModelSignature(inputs=Schema([ColSpec("string")]), outputs=outputs)
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id, experiment_id=None if run_id else experiment(api, release.name)):
         info = mlflow.pyfunc.log_model(
             name=release.variant,
             python_model=str(_PYFUNC),

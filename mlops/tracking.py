@@ -33,7 +33,8 @@ def client() -> Any:
     return mlflow.MlflowClient()
 
 
-def _experiment(api: Any, name: str) -> str:
+def experiment(api: Any, name: str) -> str:
+    """The id of the experiment of that name, made where there is none; embedded ones keep their files at home."""
     found = api.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -41,7 +42,9 @@ def _experiment(api: Any, name: str) -> str:
     place = None
     if where.tracking_uri.startswith("sqlite:"):
         place = (where.mlflow_artifacts / name).as_uri()
-    return str(api.create_experiment(name, artifact_location=place))
+    # MLflow's pages show training runs first, not those for prompts and traces.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(api.create_experiment(name, artifact_location=place, tags=tags))
 
 
 def start_run(config: PipelineConfig, run_name: str, tags: Mapping[str, str]) -> str:
@@ -51,7 +54,8 @@ def start_run(config: PipelineConfig, run_name: str, tags: Mapping[str, str]) ->
     known = {"evergreen.version": __version__, "evergreen.config": config.fingerprint} | dict(tags)
     if commit:
         known["mlflow.source.git.commit"] = commit
-    return str(api.create_run(_experiment(api, config.name), run_name=run_name, tags=known).info.run_id)
+    known |= {"mlflow.source.name": tags.get("airflow.dag_id", "mlops run"), "mlflow.source.type": "JOB"}
+    return str(api.create_run(experiment(api, config.name), run_name=run_name, tags=known).info.run_id)
 
 
 def log_progress(run_id: str, metrics: Mapping[str, float], step: int) -> None:
@@ -62,11 +66,14 @@ def log_progress(run_id: str, metrics: Mapping[str, float], step: int) -> None:
         log.warning("progress of step %s was not tracked: %s: %s", step, type(error).__name__, error)
 
 
-def _log(api: Any, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+def _log(
+    api: Any, run_id: str, metrics: Mapping[str, float], step: int = 0, of: Mapping[str, str] | None = None
+) -> None:
+    """of: model_id, dataset_name and dataset_digest that the metrics belong to."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    entries = [Metric(_key(name), float(value), now, step) for name, value in metrics.items()]
+    entries = [Metric(_key(name), float(value), now, step, **(of or {})) for name, value in metrics.items()]
     for start in range(0, len(entries), 500):
         api.log_batch(run_id, metrics=entries[start : start + 500])
 
@@ -106,8 +113,8 @@ def finish_run(
         _input(api, run_id, config, snapshot)
         api.set_tag(run_id, "evergreen.snapshot", snapshot.revision)
     selection: Selection | None = values.get("selection")
-    if selection:
-        _variants(api, run, selection)
+    if selection and snapshot:
+        _variants(api, run_id, selection, snapshot)
     api.set_tag(run_id, "evergreen.outcome", summary["outcome"])
     api.set_tag(run_id, "evergreen.reason", summary["reason"][:4000])
     api.set_tag(run_id, "mlflow.note.content", f"**{summary['outcome']}**\n\n```\n{summary['reason'][:4000]}\n```")
@@ -133,9 +140,7 @@ def _metrics(values: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[st
     if snapshot:
         found |= {f"rows/{name}": float(count) for name, count in snapshot.rows.items()}
         found |= {"rows/quarantined": float(snapshot.quarantined), "rows/deduplicated": float(snapshot.deduplicated)}
-    selection: Selection | None = values.get("selection")
     scored = {"candidate": values.get("evaluation"), "champion": values.get("champion_evaluation")}
-    scored |= selection.evaluations if selection else {}
     for prefix, evaluation in scored.items():
         if evaluation is not None:
             found |= {f"{prefix}/{name}": value for name, value in _flat(evaluation).items()}
@@ -158,7 +163,11 @@ def _dataset(snapshot: Snapshot) -> Any:
     from mlflow.data.meta_dataset import MetaDataset
 
     source = HTTPDatasetSource(snapshot.splits[sorted(snapshot.splits)[0]].uri)
-    return MetaDataset(source, name=snapshot.pipeline, digest=snapshot.revision[:36])
+    return MetaDataset(source, name=snapshot.pipeline, digest=_digest(snapshot))
+
+
+def _digest(snapshot: Snapshot) -> str:
+    return snapshot.revision[:36]  # MLflow takes no more
 
 
 def _input(api: Any, run_id: str, config: PipelineConfig, snapshot: Snapshot) -> None:
@@ -169,26 +178,26 @@ def _input(api: Any, run_id: str, config: PipelineConfig, snapshot: Snapshot) ->
     api.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
 
 
-def _variants(api: Any, run: Run, selection: Selection) -> None:
-    """Every judged file as a LoggedModel of the run with the same metric names; the registered one has its own already."""
+def _variants(api: Any, run_id: str, selection: Selection, snapshot: Snapshot) -> None:
+    """Every judged file as a LoggedModel with the same metric names on the same data set, so that a page compares them.
+
+    The run's own metrics of these names are those of the file that ships, which comes last. The registered file has its
+    model from `registry.register`.
+    """
     import mlflow
 
-    experiment = api.get_run(run.mlflow_run_id).info.experiment_id
-    known = {
-        m.name: m
-        for m in mlflow.search_logged_models([experiment], output_format="list")
-        if m.source_run_id == run.mlflow_run_id
-    }
-    for variant, evaluation in selection.evaluations.items():
+    home = api.get_run(run_id).info.experiment_id
+    found = mlflow.search_logged_models([home], f"source_run_id = '{run_id}'", output_format="list")
+    known = {model.name: model for model in found}
+    shipped = selection.chosen.variant if selection.chosen else None
+    for variant in sorted(selection.evaluations, key=lambda name: name == shipped):
+        evaluation = selection.evaluations[variant]
         model = known.get(variant)
         if model is None:
-            tags = {
-                "evergreen.outcome": selection.verdicts[variant].outcome,
-                "evergreen.sha256": evaluation.model_sha256,
-            }
-            params = {"variant": variant, "uri": evaluation.model_sha256}
+            tags = {"evergreen.outcome": selection.verdicts[variant].outcome}
+            params = {"variant": variant, "sha256": evaluation.model_sha256}
             model = mlflow.create_external_model(
-                name=variant, source_run_id=run.mlflow_run_id, params=params, tags=tags, experiment_id=experiment
+                name=variant, source_run_id=run_id, params=params, tags=tags, experiment_id=home
             )
-        for name, value in _flat(evaluation).items():
-            api.log_metric(run.mlflow_run_id, _key(f"model/{name}"), value, model_id=model.model_id)
+        of = {"model_id": model.model_id, "dataset_name": snapshot.pipeline, "dataset_digest": _digest(snapshot)}
+        _log(api, run_id, _flat(evaluation), of=of)

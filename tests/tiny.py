@@ -14,7 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlops.config import PipelineConfig
-from mlops.types import ArtifactRef, ModelArtifact, Run, Snapshot
+from mlops.types import (
+    ArtifactRef,
+    Check,
+    Evaluation,
+    Latency,
+    Metric,
+    ModelArtifact,
+    Release,
+    Run,
+    Snapshot,
+    Verdict,
+)
 
 # Two threads that wait for each other on a busy machine take ten times as long as one for models this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -209,4 +220,28 @@ def tiny_artifact(variant: str, snapshot: Snapshot | None = None) -> ModelArtifa
         variant=variant,
         snapshot_sha256=snapshot.revision if snapshot else "0" * 64,
         config_sha256=tiny_config(models["base"]).fingerprint,
+    )
+
+
+def tiny_release(variant: str = "fp32", replaces: str | None = None, name: str = "tiny", seed: int = 0) -> Release:
+    """A judged release that no registry knows yet; another seed gives another one with the same files."""
+    model = tiny_artifact(variant)
+    check = Check(name="made for a test", observed=seed, allowed="anything", outcome="pass")
+    evaluation = Evaluation(
+        model_sha256=model.files.sha256,
+        snapshot_sha256=model.snapshot_sha256,
+        split="test",
+        metrics={"macro_f1": Metric(value=1.0, low=0.9, high=1.0, n=36)},
+        per_row=model.files,
+        latency=Latency(p50=1.0, p95=2.0),
+        size=model.files.size_bytes,
+    )
+    return Release(
+        name=name,
+        version="",
+        variant=variant,
+        model=model,
+        evaluation=evaluation,
+        verdicts=tuple(Verdict(subject=subject, checks=(check,)) for subject in ("snapshot", "candidate", variant)),
+        replaces=replaces,
     )

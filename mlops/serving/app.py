@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
@@ -63,6 +64,8 @@ def create_app(loader: Loader) -> FastAPI:
 
     app = FastAPI(title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan)
 
+    app.add_exception_handler(RequestValidationError, _refuse)
+
     # A plain function runs in a worker thread: the event loop stays free while the model computes.
     @app.post("/v1/predict")
     def predict(request: Request) -> Response:
@@ -88,6 +91,16 @@ def create_app(loader: Loader) -> FastAPI:
         return {"status": "ready", "model": model, "problem": loader.problem}
 
     return app
+
+
+async def _refuse(_: Any, error: Exception) -> JSONResponse:
+    """422 with a reason per fault. What was sent is shown cut: it may be huge, or no text at all."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"], "found": repr(fault.get("input"))[:100]}
+        for fault in error.errors()
+    ]
+    return JSONResponse({"detail": faults}, 422)
 
 
 def serve(name: str, alias: str = "champion", port: int = 8080, host: str = "127.0.0.1") -> None:

@@ -1,0 +1,129 @@
+"""Following an alias: swaps, refusals, and what is left when registry or files are gone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from tiny import tiny_release
+
+from mlops import registry
+from mlops.errors import NotFound
+from mlops.serving.app import MAX_INPUTS, create_app
+from mlops.serving.releases import Loader, load_runtime
+
+
+def publish(variant: str = "fp32", seed: int = 0) -> str:
+    version = registry.register(tiny_release(variant, seed=seed), {}, None).version
+    registry.promote("tiny", version, "a test")
+    return version
+
+
+def loaded() -> Loader:
+    loader = Loader("tiny", poll=60)
+    loader.refresh()
+    return loader
+
+
+def served(loader: Loader) -> tuple[str, str]:
+    assert loader.served is not None, loader.problem
+    return loader.served.version, loader.served.variant
+
+
+def test_it_follows_the_alias() -> None:
+    publish()
+    loader = loaded()
+    assert served(loader) == ("1", "fp32")
+    publish("int8")
+    loader.refresh()
+    assert served(loader) == ("2", "int8")
+    registry.rollback("tiny", "a test")
+    loader.refresh()
+    assert served(loader) == ("1", "fp32")
+    assert loader.problem == ""
+
+
+def test_without_a_model_it_waits_and_says_for_what() -> None:
+    loader = loaded()
+    assert loader.served is None
+    with TestClient(create_app(loader)) as server:
+        ready = server.get("/readyz")
+        assert ready.status_code == 503
+        assert "no version or alias 'champion'" in ready.json()["reason"]
+        assert server.get("/healthz").status_code == 200
+        answer = server.post("/v1/predict", json={"inputs": ["x"]})
+        assert answer.status_code == 503
+        assert "champion" in answer.json()["detail"]
+        publish()
+        loader.refresh()
+        assert server.get("/readyz").json()["model"] == {"name": "tiny", "version": "1", "variant": "fp32"}
+    with pytest.raises(NotFound):
+        load_runtime("another")
+
+
+def damage(home: Path, version: str) -> None:
+    """Changes one byte of a version's local copy."""
+    path = home / "cache" / "serving" / "tiny" / version / "model.onnx"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_release_is_refused_and_the_old_one_stays(home: Path) -> None:
+    publish()
+    loader = loaded()
+    publish("int8")
+    load_runtime("tiny")  # makes the local copy
+    damage(home, "2")
+    loader.refresh()
+    assert served(loader) == ("1", "fp32")
+    assert "version 2 was refused" in loader.problem
+    assert "sha256" in loader.problem
+    registry.rollback("tiny", "the damaged one")
+    publish("int8", seed=1)
+    loader.refresh()
+    assert served(loader) == ("3", "int8")
+
+
+def test_without_registry_and_store_a_new_server_answers_from_its_copy(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("int8")
+    loaded()
+    shutil.rmtree(home / "store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    loader = loaded()
+    assert served(loader) == ("1", "int8")
+    assert loader.served is not None
+    assert set(loader.served.runtime.predict(["ba do"])[0]) == {"label", "score", "scores"}
+
+
+def test_the_server_answers_each_text_and_refuses_what_it_cannot_read() -> None:
+    publish()
+    texts = ["ba do", "", "\x00 \u202e", "ki " * 5000, "日本語 😀"]
+    with TestClient(create_app(loaded())) as server:
+        answer = server.post("/v1/predict", json={"inputs": texts})
+        assert answer.status_code == 200
+        assert answer.json()["model"] == {"name": "tiny", "version": "1", "variant": "fp32"}
+        for prediction in answer.json()["predictions"]:
+            assert set(prediction) == {"label", "score", "scores"}
+            assert (
+                prediction["score"] == max(prediction["scores"].values()) == prediction["scores"][prediction["label"]]
+            )
+            assert sum(prediction["scores"].values()) == pytest.approx(1)
+        assert len(answer.json()["predictions"]) == len(texts)
+        bad = [{}, {"inputs": []}, {"inputs": "x"}, {"inputs": [None]}, {"inputs": ["x"], "text": "y"}, [], "x"]
+        for body in (*bad, {"inputs": ["x"] * (MAX_INPUTS + 1)}):
+            refused = server.post("/v1/predict", json=body)
+            assert refused.status_code == 422, body
+            assert refused.json()["detail"][0]["msg"]
+        plain = {"content-type": "application/json"}
+        for content in (b"{", b"", b"\xff", b'{"inputs": ["\xff"]}', b'{"inputs": [NaN]}', b'{"inputs": ["\\ud800"]}'):
+            for headers in (plain, {}):
+                refused = server.post("/v1/predict", content=content, headers=headers)
+                assert refused.status_code in (400, 422), (content, headers)
+                assert refused.json()["detail"]
+        assert server.get("/openapi.json").json()["paths"].keys() == {"/v1/predict", "/healthz", "/readyz"}

@@ -158,6 +158,9 @@ def register(release: Release, tags: Mapping[str, str], run_id: str | None) -> R
         facts |= {f"evergreen.verdict.{verdict.subject}": verdict.outcome for verdict in release.verdicts}
         for name, value in (facts | dict(tags) | {STATE: "complete"}).items():
             api.set_model_version_tag(release.name, finished.version, name, value)
+        # What `mlflow.register_model` would do: the model's page leads to its version.
+        versions = json.dumps([{"name": release.name, "version": finished.version}])
+        api.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions})
     return finished
 
 

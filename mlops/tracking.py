@@ -42,9 +42,7 @@ def experiment(api: Any, name: str) -> str:
     place = None
     if where.tracking_uri.startswith("sqlite:"):
         place = (where.mlflow_artifacts / name).as_uri()
-    # MLflow's pages show training runs first, not those for prompts and traces.
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(api.create_experiment(name, artifact_location=place, tags=tags))
+    return str(api.create_experiment(name, artifact_location=place))
 
 
 def start_run(config: PipelineConfig, run_name: str, tags: Mapping[str, str]) -> str:

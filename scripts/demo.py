@@ -91,7 +91,8 @@ class Story:
         elif kind == "result":
             self.results[event.pop("which")] = event
             summary = event["summary"] or {"outcome": "failed", "reason": "see the log"}
-            print(f"  => {summary['outcome']}: {summary['reason'].splitlines()[0]}", flush=True)
+            said = summary["reason"].splitlines()
+            print(f"  => {summary['outcome']}: {said[min(1, len(said) - 1)].strip()}", flush=True)
 
 
 def run_airflow(values: dict[str, str], log: Path, story: Story) -> tuple[int, int]:
@@ -171,7 +172,7 @@ def report(story: Story, peak: int, seconds: float, log: Path) -> None:
     print(f"whole demo {seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB (all processes)")
     print("where to look next")
     for name, place in {**shown.get("links", {}), "Airflow's log": str(log)}.items():
-        print(f"  {name.replace('_', ' '):<18} {place}")
+        print(f"  {Path(name).stem.replace('_', ' '):<18} {place}")
     print(f"  {'make up':<18} Airflow's grid, MLflow (experiment {MODEL}) and the server, in your browser")
     classify()
 

@@ -142,7 +142,7 @@ class Stack:
             [
                 "",
                 f"Airflow            {self.airflow}   user admin, password {embedded.password()}",
-                f"MLflow             {self.mlflow}",
+                f"MLflow             {self.mlflow}/#/experiments?workflowType=machine_learning",
                 f"prediction server  {self.serve}/docs{champion}",
                 f"logs               {log_file('airflow-*').parent}, {log_file(SERVER)}",
                 "",

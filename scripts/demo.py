@@ -91,8 +91,14 @@ class Story:
         elif kind == "result":
             self.results[event.pop("which")] = event
             summary = event["summary"] or {"outcome": "failed", "reason": "see the log"}
-            said = summary["reason"].splitlines()
-            print(f"  => {summary['outcome']}: {said[min(1, len(said) - 1)].strip()}", flush=True)
+            print(f"  => {summary['outcome']}: {_short(summary)}", flush=True)
+
+
+def _short(summary: dict[str, Any]) -> str:
+    """The reason in one line: the first rule that was broken, without its details, which the table has."""
+    said = summary["reason"].splitlines()
+    line = said[min(1, len(said) - 1)].strip()
+    return str(line.removeprefix(f"{summary['outcome']}: ").partition(" (")[0])
 
 
 def run_airflow(values: dict[str, str], log: Path, story: Story) -> tuple[int, int]:

@@ -1,10 +1,11 @@
-"""Which code runs: the digest of this package and the commit of the checkout around it."""
+"""Which code runs: the digest of this package, the libraries that compute, the commit of the checkout around it."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
@@ -17,6 +18,12 @@ def code_sha256() -> str:
     for path in sorted(_HERE.rglob("*.py")):
         digest.update(path.relative_to(_HERE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """Versions of the libraries whose arithmetic an output depends on."""
+    return {name: version(name) for name in ("numpy", "onnxruntime", "tokenizers", "torch", "transformers")}
 
 
 @functools.cache

@@ -167,17 +167,17 @@ def _cell(value: Any) -> str:
 
 def promote(options: argparse.Namespace) -> Answer:
     """Moves the champion alias by hand; only to a judged version."""
-    from mlops import registry
+    from mlops import promotion
 
-    fence = registry.promote(options.model, options.version, options.reason)
+    fence = promotion.promote(options.model, options.version, options.reason)
     return f"{options.model} version {options.version} is the champion (ledger entry {fence})", 0
 
 
 def rollback(options: argparse.Namespace) -> Answer:
     """Back to the release that served before."""
-    from mlops import registry
+    from mlops import promotion
 
-    version = registry.rollback(options.model, options.reason)
+    version = promotion.rollback(options.model, options.reason)
     return f"{options.model} is back at version {version}", 0
 
 

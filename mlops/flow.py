@@ -111,6 +111,7 @@ STEPS: tuple[Step, ...] = (
         "selection",
         "Selection",
         ("task", "gate", "compress", "verify"),
+        memo=False,  # it measures how fast this machine answers today
         loads_model=True,
         doc="Judge every variant as the file that ships; the cheapest that passes is chosen.",
     ),

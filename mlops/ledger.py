@@ -57,8 +57,9 @@ def serving(known: Sequence[dict[str, Any]]) -> list[str]:
     for entry in known:
         if entry["action"] == "promote":
             stack = [version for version in stack if version != entry["to"]] + [entry["to"]]
-        elif entry["action"] == "rollback" and stack:
-            stack.pop()
+        elif entry["action"] in ("rollback", "repair"):
+            while stack and stack[-1] != entry["to"]:
+                stack.pop()
     return stack
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlops import types
-from mlops.code import code_sha256
+from mlops.code import code_sha256, libraries
 from mlops.config import PipelineConfig
 from mlops.errors import EvergreenError, NotFound, Rejected
 from mlops.flow import STEPS, Step
@@ -47,11 +47,11 @@ class Stop:
 
 def start(config: PipelineConfig, force: bool = False, airflow: Mapping[str, str] | None = None) -> Run:
     """Opens a retrain: repairs what a crash left, pins the champion and the base model, opens the MLflow run."""
-    from mlops import registry, tracking
+    from mlops import promotion, registry, tracking
     from mlops.training.base import pin
 
     base = pin(config.model.base)
-    registry.repair(config.name)
+    promotion.repair(config.name)
     retrain_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
     tags = {"evergreen.retrain_id": retrain_id} | {f"airflow.{key}": value for key, value in (airflow or {}).items()}
     return Run(
@@ -82,7 +82,9 @@ def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, 
     # The run itself says when and where, not what: it is no part of what decides the output.
     decisive = {parameter: value for parameter, value in inputs.items() if step.inputs[parameter] != "run"}
     sections = config.model_dump(mode="json", by_alias=True, include=_fields(step.sections))
-    key = types.identity({"step": step.name, "code": code_sha256(), "sections": sections, "inputs": decisive})
+    key = types.identity(
+        {"step": step.name, "code": code_sha256(), "sections": sections, "inputs": decisive} | _platform(step)
+    )
     document = f"steps/{step.name}/{key}"
     if step.memo and not run.force and (earlier := _recall(store.read_document(document), step.type)):
         log.info("%s: reused, its inputs are those of an earlier run", step.name)
@@ -95,6 +97,13 @@ def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, 
     seconds = time.perf_counter() - started
     log.info("%s: done in %.1f s", step.name, seconds)
     return Result(output, seconds)
+
+
+def _platform(step: Step) -> dict[str, Any]:
+    """What else decides the output of a step that computes with a model: libraries, and how wide the processor's sums are."""
+    from mlops.serving.cpu import saturates
+
+    return {"libraries": libraries(), "saturates": saturates()} if step.loads_model else {}
 
 
 def _fields(sections: tuple[str, ...]) -> set[str]:

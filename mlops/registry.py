@@ -1,8 +1,7 @@
-"""The only user of MLflow's model registry: registration that a crash cannot half-finish, and moves of the champion.
+"""Releases as versions of an MLflow model: registration that a crash cannot half-finish.
 
-MLflow marks a version READY whose files never arrived, and its aliases have no compare-and-swap. So a version counts only
-with the tag evergreen.state=complete, set after its files were read back; and every move of an alias is an entry of the
-ledger first, under a lock.
+MLflow marks a version READY whose files never arrived. So a version counts only with the tag evergreen.state=complete, set
+after its files were read back. Versions without our tags are somebody else's: they are listed and left alone.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlops import ledger, settings
-from mlops.errors import NotFound, RegistryError, UserError
+from mlops import settings
+from mlops.errors import NotFound, RegistryError
 from mlops.store import MANIFEST, check_manifest, open_store
 from mlops.tracking import client, experiment
 from mlops.types import ArtifactRef, Release, Verdict, identity
@@ -43,12 +42,14 @@ def names() -> list[str]:
     return sorted(model.name for model in client().search_registered_models())
 
 
-def _versions(api: Any, name: str) -> list[Any]:
+def versions(api: Any, name: str) -> list[Any]:
+    """MLflow's versions of a model, oldest first."""
     found = api.search_model_versions(f"name = '{name}'")
     return sorted(found, key=lambda version: int(version.version))
 
 
-def _alias(api: Any, name: str, alias: str) -> str | None:
+def aliased(api: Any, name: str, alias: str) -> str | None:
+    """The version behind an alias; none without it."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -59,28 +60,30 @@ def _alias(api: Any, name: str, alias: str) -> str | None:
         return None
 
 
-def _complete(version: Any) -> bool:
+def complete(version: Any) -> bool:
+    """Whether a version was registered here to the end."""
     return version.tags.get(STATE) == "complete" and RECORD in version.tags
 
 
 def champion(name: str) -> Release | None:
     """The release behind the alias champion, or none."""
-    version = _alias(client(), name, "champion")
+    version = aliased(client(), name, "champion")
     return at(name, version) if version else None
 
 
 def at(name: str, which: str) -> Release:
     """The release of a version number or alias; NotFound lists what there is."""
     api = client()
-    version = which if which.isdigit() else _alias(api, name, which)
-    known = {str(entry.version): entry for entry in _versions(api, name)}
+    version = which if which.isdigit() else aliased(api, name, which)
+    known = {str(entry.version): entry for entry in versions(api, name)}
     if version is None or version not in known:
         there = ", ".join(known) or "none"
         raise NotFound(
             f"{name} has no version or alias {which!r}; versions: {there}; models: {', '.join(names()) or 'none'}"
         )
-    if not _complete(known[version]):
-        raise RegistryError(f"{name} version {version} was never finished and has no verdicts; it may not be used")
+    if not complete(known[version]):
+        what = "was never finished" if KEY in known[version].tags else "was registered by something else"
+        raise RegistryError(f"{name} version {version} {what} and has no verdicts; it may not be used")
     return _read(known[version])
 
 
@@ -95,13 +98,13 @@ def releases(name: str) -> list[dict[str, Any]]:
     api = client()
     aliases: dict[str, list[str]] = {}
     for alias in ("champion", "previous", "candidate"):
-        if version := _alias(api, name, alias):
+        if version := aliased(api, name, alias):
             aliases.setdefault(version, []).append(alias)
     return [
         {
             "version": str(entry.version),
             "variant": entry.tags.get("evergreen.variant"),
-            "state": entry.tags.get(STATE, "half"),
+            "state": entry.tags.get(STATE, "foreign"),
             "aliases": aliases.get(str(entry.version), []),
             "metric": entry.tags.get("evergreen.metric"),
             "size_mb": entry.tags.get("evergreen.size_mb"),
@@ -109,7 +112,7 @@ def releases(name: str) -> list[dict[str, Any]]:
             "snapshot": entry.tags.get("evergreen.snapshot", "")[:12],
             "run_id": entry.run_id,
         }
-        for entry in _versions(api, name)
+        for entry in versions(api, name)
     ]
 
 
@@ -126,19 +129,20 @@ def require_verdicts(release: Release) -> None:
 
 
 def register(release: Release, tags: Mapping[str, str], run_id: str | None) -> Release:
-    """Registers a judged file; the release with its version. The same release is registered once, however often tried.
+    """Registers a judged file; the release with its version. The same file judged against the same champion for the same
+    configuration is registered once, however often it is tried and however long its answers took each time.
 
     Raises Rejected without passing verdicts, RegistryError where the files read back are others.
     """
     require_verdicts(release)
-    key = identity([release.model, release.verdicts, release.replaces])
+    key = identity([release.model, release.replaces])
     api = client()
     with lock(release.name):
-        for version in _versions(api, release.name):
-            if version.tags.get(KEY) == key and _complete(version):
+        for version in versions(api, release.name):
+            if version.tags.get(KEY) == key and complete(version):
                 log.info("register: version %s is this very release, registered before", version.version)
                 return _read(version)
-        _remove_half(api, release.name)
+        remove_half(api, release.name)
         package = open_store().fetch(release.model.files)
         source, model_id = _upload(api, package, release, run_id)
         _ensure_model(api, release.name)
@@ -159,8 +163,8 @@ def register(release: Release, tags: Mapping[str, str], run_id: str | None) -> R
         for name, value in (facts | dict(tags) | {STATE: "complete"}).items():
             api.set_model_version_tag(release.name, finished.version, name, value)
         # What `mlflow.register_model` would do: the model's page leads to its version.
-        versions = json.dumps([{"name": release.name, "version": finished.version}])
-        api.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions})
+        links = json.dumps([{"name": release.name, "version": finished.version}])
+        api.set_logged_model_tags(model_id, {"mlflow.modelVersions": links})
     return finished
 
 
@@ -219,71 +223,9 @@ def _requirements() -> list[str]:
     return [f"{name}=={version(name)}" for name in wanted]
 
 
-def _remove_half(api: Any, name: str) -> None:
-    for version in _versions(api, name):
-        if not _complete(version):
+def remove_half(api: Any, name: str) -> None:
+    """Deletes what a crash left of our own registrations. Only under the lock: another run may be in the middle of one."""
+    for version in versions(api, name):
+        if KEY in version.tags and not complete(version):
             log.warning("%s version %s was never finished: removed", name, version.version)
             api.delete_model_version(name, version.version)
-
-
-def promote(name: str, version: str, reason: str, expected_champion: str | bool | None = True) -> int:
-    """Moves the alias champion to a judged version; the ledger's fence.
-
-    expected_champion: the version that the judgement was made against (none: no champion); True takes whatever serves.
-    Raises UserError if another one serves by now, or if the version serves already; Rejected without verdicts.
-    """
-    with lock(name):
-        release = at(name, version)
-        require_verdicts(release)
-        current = _alias(client(), name, "champion")
-        if expected_champion is not True and current != expected_champion:
-            raise UserError(f"{name}: the champion is version {current}, this was judged against {expected_champion}")
-        if current == version:
-            raise UserError(f"{name} version {version} is the champion already")
-        digests = [identity(verdict) for verdict in release.verdicts]
-        fence = ledger.append(name, "promote", current, version, reason, digests)
-        _point(name)
-    return fence
-
-
-def rollback(name: str, reason: str) -> str:
-    """Back to the version that served before the present one; its number. UserError if there is none."""
-    with lock(name):
-        stack = ledger.serving(ledger.entries(name))
-        if len(stack) < 2:
-            raise UserError(f"{name} has no earlier release to go back to; served so far: {', '.join(stack) or 'none'}")
-        require_verdicts(at(name, stack[-2]))
-        ledger.append(name, "rollback", stack[-1], stack[-2], reason)
-        _point(name)
-    return stack[-2]
-
-
-def _point(name: str) -> None:
-    """Puts the aliases where the ledger says."""
-    api = client()
-    stack = ledger.serving(ledger.entries(name))
-    for alias, version in (
-        ("previous", stack[-2] if len(stack) > 1 else None),
-        ("champion", stack[-1] if stack else None),
-    ):
-        if version and _alias(api, name, alias) != version:
-            api.set_registered_model_alias(name, alias, version)
-        elif version is None and _alias(api, name, alias):
-            api.delete_registered_model_alias(name, alias)
-
-
-def set_candidate(name: str, version: str) -> None:
-    """Points the alias candidate to a release that waits for approval."""
-    client().set_registered_model_alias(name, "candidate", version)
-
-
-def repair(name: str) -> None:
-    """Mends what a crash left: half versions go, the aliases go where the ledger says. Nothing where nothing is."""
-    api = client()
-    with lock(name):
-        if _versions(api, name):
-            _remove_half(api, name)
-            known = {str(version.version) for version in _versions(api, name)}
-            stack = ledger.serving(ledger.entries(name))
-            if stack and stack[-1] in known:
-                _point(name)

@@ -22,15 +22,15 @@ def finish(
 ) -> dict[str, Any]:
     """Writes reports and the MLflow run's end; the summary as `mlops run --json` prints it.
 
-    The decision has been carried out by now: a tracking server that is gone is a warning, not a lost retrain.
+    The decision has been carried out by now: a report that cannot be made or a tracking server that is gone is a warning,
+    not a lost retrain.
     """
     from mlops import tracking
-    from mlops.reports.files import write_reports
 
     summary = summarise(config, run, values, seconds, ending)
     folder = settings.current().home / "runs" / config.name / run.retrain_id
     folder.mkdir(parents=True, exist_ok=True)
-    files = write_reports(folder, config, summary, values)
+    files = _reports(folder, config, summary, values)
     summary["links"] = links(config, run, values, files)
     path = folder / "summary.json"
     path.write_text(json.dumps(summary, indent=1), encoding="utf-8")
@@ -39,6 +39,18 @@ def finish(
     except Exception as error:
         log.warning("the MLflow run %s is incomplete: %s: %s", run.mlflow_run_id, type(error).__name__, error)
     return summary
+
+
+def _reports(
+    folder: Path, config: PipelineConfig, summary: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Path]:
+    from mlops.reports.files import write_reports
+
+    try:
+        return write_reports(folder, config, summary, values)
+    except Exception as error:
+        log.warning("the reports in %s are incomplete: %s: %s", folder, type(error).__name__, error)
+        return {}
 
 
 def summarise(

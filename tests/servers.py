@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -12,22 +13,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def free_port() -> int:
+def free_port(taken: set[int]) -> int:
+    """A port that is free and whose neighbour 10,000 above is too: SeaweedFS puts its gRPC there. Joins the taken ones."""
+    while True:
+        port = random.randint(20_000, 50_000)
+        if port not in taken and _free(port) and _free(port + 10_000):
+            taken.add(port)
+            return port
+
+
+def _free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[dict[str, str]]:
     """SeaweedFS with the bucket "evergreen"; gives the environment that boto3 needs."""
-    port, admin = free_port(), free_port()
+    taken: set[int] = set()
+    ports = {server: free_port(taken) for server in ("master", "volume", "filer", "s3", "admin")}
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    command = [_weed(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}"]
-    command += [f"-admin.port={admin}", "-admin.ui=false", "-webdav=false", "-bucket=evergreen"]
+    command = [_weed(), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=evergreen"]
+    # None at its usual place: another user's server may be there.
+    command += [f"-{server}.port={port}" for server, port in ports.items()]
+    command += ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     with (folder / "log.txt").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | keys, start_new_session=True)
-    environment = keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+    environment = keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}"}
     try:
         _wait(environment, server, folder / "log.txt")
         yield environment

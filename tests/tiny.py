@@ -224,9 +224,9 @@ def tiny_artifact(variant: str, snapshot: Snapshot | None = None) -> ModelArtifa
 
 
 def tiny_release(variant: str = "fp32", replaces: str | None = None, name: str = "tiny", seed: int = 0) -> Release:
-    """A judged release that no registry knows yet; another seed gives another one with the same files."""
-    model = tiny_artifact(variant)
-    check = Check(name="made for a test", observed=seed, allowed="anything", outcome="pass")
+    """A judged release that no registry knows yet; another seed is another configuration that gave the same files."""
+    model = tiny_artifact(variant).model_copy(update={"config_sha256": f"{seed:064}"})
+    check = Check(name="made for a test", observed=1, allowed="anything", outcome="pass")
     evaluation = Evaluation(
         model_sha256=model.files.sha256,
         snapshot_sha256=model.snapshot_sha256,

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# A picture of hundreds of labels would take gigabytes; beyond these it shows its pattern, not each name and number.
+MAX_INCHES, MAX_NAMES, MAX_NUMBERS = 20.0, 40, 30
+
 
 def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
     # The object interface: pyplot keeps figures alive and picks a backend by the machine it runs on.
@@ -26,14 +29,16 @@ def confusion_matrix(labels: Sequence[str], predicted: Sequence[str], names: Seq
     cells = np.zeros((len(names), len(names)), dtype=np.int64)
     for truth, guess in zip(labels, predicted, strict=True):
         cells[place[truth], place[guess]] += 1
-    side = max(4.0, 0.5 * len(names) + 2)
+    side = min(max(4.0, 0.5 * len(names) + 2), MAX_INCHES)
     figure, axes = _axes((side, side))
     axes.imshow(cells, cmap="Greens")
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    every = -(-len(names) // MAX_NAMES)
+    shown = range(0, len(names), every)
+    axes.set_xticks(shown, names[::every], rotation=45, ha="right")
+    axes.set_yticks(shown, names[::every])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(names) <= 30:
+    if len(names) <= MAX_NUMBERS:
         for (row, column), count in np.ndenumerate(cells):
             colour = "white" if count > cells.max() / 2 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour)

@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.requests import Request as HTTPRequest
 
 from mlops import __version__
 from mlops.serving.releases import Loader
@@ -65,6 +68,7 @@ def create_app(loader: Loader) -> FastAPI:
     app = FastAPI(title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan)
 
     app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(AnyHTTPException, _unreadable)
 
     # A plain function runs in a worker thread: the event loop stays free while the model computes.
     @app.post("/v1/predict")
@@ -101,6 +105,15 @@ async def _refuse(_: Any, error: Exception) -> JSONResponse:
         for fault in error.errors()
     ]
     return JSONResponse({"detail": faults}, 422)
+
+
+async def _unreadable(request: HTTPRequest, error: Exception) -> Any:
+    """FastAPI answers a body that is no text, or too deep, with 400; here every bad body is 422."""
+    assert isinstance(error, AnyHTTPException)
+    if error.status_code != 400:
+        return await http_exception_handler(request, error)
+    fault = {"loc": ["body"], "msg": f"{error.detail}; allowed is JSON in UTF-8", "type": "json_invalid"}
+    return JSONResponse({"detail": [fault]}, 422)
 
 
 def serve(name: str, alias: str = "champion", port: int = 8080, host: str = "127.0.0.1") -> None:

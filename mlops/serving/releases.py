@@ -7,18 +7,21 @@ import logging
 import random
 import shutil
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlops import settings
-from mlops.errors import EvergreenError, NotFound, StoreError
+from mlops.errors import NotFound, StoreError
 from mlops.serving.runtime import Runtime
-from mlops.store import MANIFEST, build_manifest, check_manifest
+from mlops.store import MANIFEST, build_manifest, check_manifest, open_store
+from mlops.types import Release
 
 log = logging.getLogger("evergreen")
 
 POLL_SECONDS = 2.0
+RETRY_SECONDS = 30.0  # a release that could not be loaded is tried again: the disk may have been full
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ def load_runtime(name: str, alias: str = "champion", threads: int | None = None)
     """The runtime behind an alias or version number. NotFound where there is none."""
     from mlops import registry
 
-    release = registry.at(name, alias)
-    served = _open(name, release.version, threads)
+    served = _open(registry.at(name, alias), threads)
     return served.runtime, served
 
 
@@ -44,24 +46,32 @@ def _folder(name: str) -> Path:
     return settings.current().cache / "serving" / name
 
 
-def _open(name: str, version: str, threads: int | None = None) -> Served:
-    """Loads a version from the local copy, which is made first where there is none. Answers once, to be warm."""
-    package = _folder(name) / version
+def _place(release: Release) -> Path:
+    # Two registries may both have a version 1: the copy is named by its content too.
+    return _folder(release.name) / f"{release.version}-{release.model.files.sha256[:16]}"
+
+
+def _open(release: Release, threads: int | None = None) -> Served:
+    """Loads a release from the local copy, which is made first where there is none."""
+    from mlops import registry
+
+    registry.require_verdicts(release)
+    package = _place(release)
     if not (package / MANIFEST).is_file():
-        _download(name, version, package)
+        _download(release, package)
+    return _load(release.name, release.version, package, threads)
+
+
+def _load(name: str, version: str, package: Path, threads: int | None = None) -> Served:
+    """Answers once, to be warm."""
     runtime = Runtime.load(package, threads)
     runtime.predict(["warm up"])
     return Served(name, version, runtime.variant, runtime)
 
 
-def _download(name: str, version: str, target: Path) -> None:
-    """The judged files of a version from the store, or from MLflow's copy, checked against the manifest that was judged."""
-    from mlops import registry
-    from mlops.store import open_store
-
-    release = registry.at(name, version)
-    registry.require_verdicts(release)
-    temporary = target.with_name(f".{version}-{uuid.uuid4().hex[:8]}")
+def _download(release: Release, target: Path) -> None:
+    """The judged files of a release from the store, checked against the manifest that was judged."""
+    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         shutil.copytree(open_store().fetch(release.model.files), temporary)
@@ -72,7 +82,8 @@ def _download(name: str, version: str, target: Path) -> None:
         temporary.rename(target)
     except OSError as error:
         if not target.is_dir():
-            raise StoreError(f"{name} version {version} could not be copied to {target}: {error}") from error
+            who = f"{release.name} version {release.version}"
+            raise StoreError(f"{who} could not be copied to {target}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -84,7 +95,8 @@ class Loader:
         self.name, self.alias, self.poll = name, alias, poll
         self.served: Served | None = None
         self.problem = "not loaded yet"
-        self._refused: str | None = None
+        self._current: Path | None = None
+        self._refused: tuple[Path, float] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -94,46 +106,53 @@ class Loader:
 
     def refresh(self) -> None:
         """Looks at the alias once and swaps if it moved; never raises."""
+        from mlops import registry
+
         try:
-            version = self._resolve()
+            release = registry.at(self.name, self.alias)
         except NotFound as error:
-            self.problem = str(error)
+            self._tell(str(error))
             return
         except Exception as error:
-            self.problem = f"the registry does not answer: {type(error).__name__}: {error}"
+            self._tell(f"the registry does not answer: {type(error).__name__}: {error}")
             if self.served is None:
                 self._from_cache()
             return
-        if (self.served is not None and self.served.version == version) or version == self._refused:
-            return
-        self._swap(version)
+        if self.served is not None and self._current == _place(release):
+            self.problem = ""
+        elif not self._refused or self._refused[0] != _place(release) or time.monotonic() > self._refused[1]:
+            self._swap(release)
 
-    def _resolve(self) -> str:
-        from mlops import registry
-
-        return registry.at(self.name, self.alias).version
-
-    def _swap(self, version: str) -> None:
+    def _swap(self, release: Release) -> None:
         try:
-            fresh = _open(self.name, version)
+            fresh = _open(release)
         except Exception as error:
-            # Not tried again until the alias moves: a broken file does not mend itself.
-            self._refused = version if isinstance(error, EvergreenError) else None
-            self.problem = f"version {version} was refused: {type(error).__name__}: {error}"
-            log.error("%s %s", self.name, self.problem)
+            self._refused = (_place(release), time.monotonic() + RETRY_SECONDS)
+            self._tell(f"version {release.version} was refused: {type(error).__name__}: {error}")
             return
-        self.served, self.problem, self._refused = fresh, "", None
-        self._note.write_text(json.dumps({"version": version}), encoding="utf-8")
-        log.info("%s version %s (%s) serves", self.name, version, fresh.variant)
+        self._take(fresh, _place(release))
+        note = {"version": release.version, "place": _place(release).name}
+        self._note.write_text(json.dumps(note), encoding="utf-8")
+
+    def _take(self, fresh: Served, place: Path) -> None:
+        self.served, self._current, self.problem, self._refused = fresh, place, "", None
+        log.info("%s version %s (%s) serves", self.name, fresh.version, fresh.variant)
+
+    def _tell(self, problem: str) -> None:
+        if problem != self.problem:
+            log.error("%s@%s: %s", self.name, self.alias, problem)
+        self.problem = problem
 
     def _from_cache(self) -> None:
+        """The last good release, without asking anybody."""
+        problem = self.problem
         try:
-            version = str(json.loads(self._note.read_text(encoding="utf-8"))["version"])
-        except (OSError, ValueError, KeyError):
-            return
-        log.warning("%s: %s; serving version %s from the local copy", self.name, self.problem, version)
-        if (_folder(self.name) / version / MANIFEST).is_file():
-            self._swap(version)
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            place = _folder(self.name) / str(note["place"])
+            self._take(_load(self.name, str(note["version"]), place), place)
+        except Exception as error:
+            log.warning("%s has no local copy to answer from: %s: %s", self.name, type(error).__name__, error)
+        self.problem = problem
 
     def start(self) -> None:
         """Loads now, then polls in a thread until `stop`."""

@@ -1,7 +1,8 @@
 """Accuracy and F1 of a classifier, with bootstrap intervals from per-row counts.
 
 F1 of a label is 2 tp / (2 tp + fp + fn), 0 where the label is neither present nor predicted (van Rijsbergen,
-"Information Retrieval", 1979). Macro-F1 is their mean over the labels of the model; weighted F1 weighs them by support.
+"Information Retrieval", 1979). Macro-F1 is their mean over the labels that are present or predicted, as scikit-learn has
+it: a label without a row is no fault of the model's. Weighted F1 weighs them by support.
 A resample is a vector of counts per row, so that all resamples are one matrix product with the rows' tp, fp and fn:
 no metric library is called per resample.
 """
@@ -44,7 +45,7 @@ def scores(totals: Floats, n: int, names: Sequence[str]) -> dict[str, Floats]:
     weights = np.divide(support, total, out=np.zeros_like(support), where=total > 0)
     result = {
         "accuracy": tp.sum(axis=1) / max(n, 1),
-        "macro_f1": f1.mean(axis=1),
+        "macro_f1": f1.sum(axis=1) / np.maximum((denominator > 0).sum(axis=1), 1),
         "weighted_f1": (f1 * weights).sum(axis=1),
     }
     return result | {f"f1/{name}": f1[:, position] for position, name in enumerate(names)}

@@ -16,7 +16,8 @@ from mlops.statistics.classification import Floats, Ints, counts, resampled, sco
 class Difference:
     """a - b of one metric. low, high: the one-sided 1 - alpha bounds to either side. n: rows.
 
-    detectable: the smallest drop that these rows would have shown with 80% power, from the bootstrap's standard error.
+    detectable: the smallest drop that these rows would have shown with 80% power: from the bootstrap's standard error, and
+    never below the share of broken rows at which n rows have one among them in 80% of cases, 1 - 0.2^(1/n).
     changed: rows on which exactly one of the two is right, as (a right, b right).
     """
 
@@ -75,4 +76,5 @@ def difference(
     better, worse = int(((a == labels) & (b != labels)).sum()), int(((a != labels) & (b == labels)).sum())
     normal = NormalDist()
     spread = float(draws.std()) * (normal.inv_cdf(1 - alpha) + normal.inv_cdf(0.8))
-    return Difference(value, min(low, value), max(high, value), n, spread, (better, worse))
+    detectable = max(spread, 1 - 0.2 ** (1 / n))
+    return Difference(value, min(low, value), max(high, value), n, detectable, (better, worse))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops import ledger, registry
+from mlops import ledger, promotion
 from mlops.config import PipelineConfig
 from mlops.errors import UserError
 from mlops.types import Promotion, Release, Run
@@ -11,21 +11,24 @@ from mlops.types import Promotion, Release, Run
 def promote(config: PipelineConfig, run: Run, release: Release) -> Promotion:
     """What became of the release. Trying again after a crash finds it promoted and says so."""
     if config.promote == "approval":
-        registry.set_candidate(release.name, release.version)
+        promotion.set_candidate(release.name, release.version)
         reason = f"version {release.version} waits: mlops promote {release.name} {release.version} --reason …"
         return Promotion(release=release, outcome="awaiting_approval", reason=reason)
     against = run.champion.version if run.champion else None
     stack = ledger.serving(ledger.entries(release.name))
     if stack and stack[-1] == release.version:
-        registry.repair(release.name)  # the try before this one may have ended between ledger and alias
+        promotion.repair(release.name)  # the try before this one may have ended between ledger and alias
         return Promotion(release=release, outcome="promoted", reason=f"version {release.version} serves already")
     why = (
         f"as good as version {against} or better, on the same rows"
         if against
         else "the first champion: floor and baseline"
     )
+    if taken_out := promotion.rolled_back(release):
+        again = f"mlops promote {release.name} {release.version} --reason … lets it serve again"
+        return Promotion(release=release, outcome="held", reason=f"{taken_out}; {again}")
     try:
-        fence = registry.promote(release.name, release.version, f"retrain {run.retrain_id}: {why}", against)
+        fence = promotion.promote(release.name, release.version, f"retrain {run.retrain_id}: {why}", against)
     except UserError as error:
         return Promotion(release=release, outcome="held", reason=str(error))
     return Promotion(release=release, outcome="promoted", reason=f"version {release.version}: {why}", fence=fence)

@@ -27,7 +27,8 @@ def register(
         name=config.name,
         version="",
         variant=chosen.variant,
-        model=chosen,
+        # The weights may come from an earlier run with other limits: what is released was judged by these.
+        model=chosen.model_copy(update={"config_sha256": config.fingerprint}),
         evaluation=judged,
         verdicts=(data_verdict, gate_verdict, selection.verdicts[chosen.variant]),
         replaces=run.champion.version if run.champion else None,

@@ -16,7 +16,7 @@ import yaml
 from starlette.testclient import TestClient
 from tiny import tiny_base, tiny_rows
 
-from mlops import config, ledger, pipeline, registry
+from mlops import config, ledger, pipeline, promotion, registry
 from mlops.errors import UserError
 from mlops.serving.app import create_app
 from mlops.serving.releases import Loader
@@ -80,7 +80,7 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
         answer = server.post("/v1/predict", json={"inputs": ["ba do", ""]}).json()
         assert answer["model"]["version"] == "2"
         assert set(answer["predictions"][0]) == {"label", "score", "scores"}
-        registry.rollback("tiny", "a test")
+        promotion.rollback("tiny", "a test")
         deadline = time.monotonic() + 10
         while server.post("/v1/predict", json={"inputs": ["x"]}).json()["model"]["version"] != "1":
             assert time.monotonic() < deadline
@@ -95,7 +95,7 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
         )
     assert [entry["action"] for entry in ledger.entries("tiny")] == ["promote", "promote", "rollback"]
     with pytest.raises(UserError, match="no earlier release"):
-        registry.rollback("tiny", "once more")
+        promotion.rollback("tiny", "once more")
     # Without its registry a new server answers from its own copy.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -103,6 +103,27 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
     alone.refresh()
     assert alone.served is not None
     assert alone.served.version == "1"
+
+
+def test_what_other_limits_kept_out_is_judged_anew_and_then_skipped(file: Path) -> None:
+    kept_out = retrain(file, "verify.max_size_mb=0.001")
+    assert kept_out["outcome"] == "rejected"
+    assert "size_mb" in kept_out["reason"]
+    assert retrain(file)["outcome"] == "promoted"  # the training is remembered, the judgement is not
+    assert retrain(file)["outcome"] == "skipped"
+    # Under other limits the champion has not been judged yet.
+    assert retrain(file, "verify.max_size_mb=0.001")["outcome"] == "rejected"
+    assert [row["version"] for row in registry.releases("tiny")] == ["1"]
+
+
+def test_reports_that_cannot_be_made_do_not_undo_a_promotion(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("no room for the picture")
+
+    monkeypatch.setattr("mlops.reports.files.write_reports", broken)
+    summary = retrain(file)
+    assert summary["outcome"] == "promoted"
+    assert summary["release"] is not None
 
 
 def test_the_commands(file: Path) -> None:
@@ -127,7 +148,7 @@ def test_the_commands(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["mlops.training.loop.train", "mlops.registry._write_record", "mlops.registry._point"]
+    "place", ["mlops.training.loop.train", "mlops.registry._write_record", "mlops.promotion._point"]
 )
 def test_killed_in_the_middle_it_completes_with_one_version(file: Path, place: str) -> None:
     module, _, name = place.rpartition(".")

@@ -106,3 +106,11 @@ def png_size(path: Path) -> tuple[int, int]:
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     return struct.unpack(">II", data[16:24])  # type: ignore[return-value]
+
+
+def test_a_confusion_matrix_of_hundreds_of_labels_stays_a_picture(tmp_path: Path) -> None:
+    names = [f"label {number}" for number in range(300)]
+    plots.confusion_matrix(names, names[::-1], names, tmp_path / "matrix.png")
+    data = (tmp_path / "matrix.png").read_bytes()
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    assert max(width, height) <= 2400

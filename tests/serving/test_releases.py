@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from tiny import tiny_release
 
-from mlops import registry
+from mlops import promotion, registry
 from mlops.errors import NotFound
+from mlops.serving import releases
 from mlops.serving.app import MAX_INPUTS, create_app
 from mlops.serving.releases import Loader, load_runtime
 
 
 def publish(variant: str = "fp32", seed: int = 0) -> str:
     version = registry.register(tiny_release(variant, seed=seed), {}, None).version
-    registry.promote("tiny", version, "a test")
+    promotion.promote("tiny", version, "a test")
     return version
 
 
@@ -39,7 +41,7 @@ def test_it_follows_the_alias() -> None:
     publish("int8")
     loader.refresh()
     assert served(loader) == ("2", "int8")
-    registry.rollback("tiny", "a test")
+    promotion.rollback("tiny", "a test")
     loader.refresh()
     assert served(loader) == ("1", "fp32")
     assert loader.problem == ""
@@ -65,7 +67,7 @@ def test_without_a_model_it_waits_and_says_for_what() -> None:
 
 def damage(home: Path, version: str) -> None:
     """Changes one byte of a version's local copy."""
-    path = home / "cache" / "serving" / "tiny" / version / "model.onnx"
+    (path,) = (home / "cache" / "serving" / "tiny").glob(f"{version}-*/model.onnx")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -81,10 +83,46 @@ def test_a_damaged_release_is_refused_and_the_old_one_stays(home: Path) -> None:
     assert served(loader) == ("1", "fp32")
     assert "version 2 was refused" in loader.problem
     assert "sha256" in loader.problem
-    registry.rollback("tiny", "the damaged one")
+    promotion.rollback("tiny", "the damaged one")
     publish("int8", seed=1)
     loader.refresh()
     assert served(loader) == ("3", "int8")
+
+
+def test_what_could_not_be_loaded_is_tried_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish()
+    monkeypatch.setattr(releases, "RETRY_SECONDS", 0.2)
+    (home / "store" / "model").rename(home / "store" / "away")  # a store that is out for a moment
+    loader = loaded()
+    assert loader.served is None
+    assert "version 1 was refused" in loader.problem
+    (home / "store" / "away").rename(home / "store" / "model")
+    time.sleep(0.3)
+    loader.refresh()
+    assert served(loader) == ("1", "fp32")
+    assert loader.problem == ""
+
+
+def test_a_problem_that_has_passed_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish()
+    loader = loaded()
+    with monkeypatch.context() as gone:
+        gone.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        gone.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        loader.refresh()
+        assert "the registry does not answer" in loader.problem
+        assert served(loader) == ("1", "fp32")
+    loader.refresh()
+    assert loader.problem == ""
+
+
+def test_another_registrys_version_1_is_not_taken_for_this_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish("fp32")
+    assert load_runtime("tiny")[1].variant == "fp32"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/other.db")
+    monkeypatch.setenv("EVERGREEN_STORE", f"file://{home}/other-store")
+    publish("int8")
+    assert load_runtime("tiny")[1].variant == "int8"
 
 
 def test_without_registry_and_store_a_new_server_answers_from_its_copy(
@@ -103,6 +141,7 @@ def test_without_registry_and_store_a_new_server_answers_from_its_copy(
 
 def test_the_server_answers_each_text_and_refuses_what_it_cannot_read() -> None:
     publish()
+    deep = b"[" * 100_000
     texts = ["ba do", "", "\x00 \u202e", "ki " * 5000, "日本語 😀"]
     with TestClient(create_app(loaded())) as server:
         answer = server.post("/v1/predict", json={"inputs": texts})
@@ -121,9 +160,17 @@ def test_the_server_answers_each_text_and_refuses_what_it_cannot_read() -> None:
             assert refused.status_code == 422, body
             assert refused.json()["detail"][0]["msg"]
         plain = {"content-type": "application/json"}
-        for content in (b"{", b"", b"\xff", b'{"inputs": ["\xff"]}', b'{"inputs": [NaN]}', b'{"inputs": ["\\ud800"]}'):
+        for content in (
+            b"{",
+            b"",
+            b"\xff",
+            b'{"inputs": ["\xff"]}',
+            b'{"inputs": [NaN]}',
+            b'{"inputs": ["\\ud800"]}',
+            deep,
+        ):
             for headers in (plain, {}):
                 refused = server.post("/v1/predict", content=content, headers=headers)
-                assert refused.status_code in (400, 422), (content, headers)
+                assert refused.status_code == 422, (content, headers)
                 assert refused.json()["detail"]
         assert server.get("/openapi.json").json()["paths"].keys() == {"/v1/predict", "/healthz", "/readyz"}

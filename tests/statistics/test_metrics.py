@@ -67,3 +67,13 @@ def test_order_of_rows_and_names_of_labels_change_no_value() -> None:
 def test_no_rows_is_an_error() -> None:
     with pytest.raises(ValueError, match="no rows"):
         metrics(np.array([], dtype=int), np.array([], dtype=int), NAMES)
+
+
+def test_a_label_without_a_row_costs_nothing() -> None:
+    labels = np.array([0, 1] * 10)
+    found = metrics(labels, labels, ["a", "b", "absent"], resamples=200)
+    assert (found["macro_f1"].value, found["macro_f1"].low) == (1.0, 1.0)
+    guessed = np.where(np.arange(20) == 0, 2, labels)
+    assert metrics(labels, guessed, ["a", "b", "absent"], resamples=200)["macro_f1"].value == pytest.approx(
+        f1_score(labels, guessed, average="macro")
+    )

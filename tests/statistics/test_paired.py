@@ -22,6 +22,13 @@ def test_a_model_is_never_worse_than_itself() -> None:
     assert (gap.value, gap.low, gap.high, gap.changed) == (0, 0, 0, (0, 0))
 
 
+@pytest.mark.parametrize("n", [2, 20, 200])
+def test_few_rows_do_not_claim_to_see_what_they_cannot(n: int) -> None:
+    labels = np.arange(n) % 3
+    gap = difference(labels, labels, labels, NAMES, "macro_f1", alpha=0.05, resamples=200)
+    assert (1 - gap.detectable) ** n == pytest.approx(0.2)
+
+
 def test_swapping_the_models_turns_the_sign() -> None:
     random = np.random.default_rng(1)
     labels = random.integers(0, 3, 300)

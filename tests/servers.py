@@ -46,6 +46,12 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait(10)
+        for port in ports.values():  # it leaves its sockets behind, and another user cannot take their place
+            for left in (
+                *Path("/tmp").glob(f"seaweedfs-*-{port}.sock"),
+                *Path("/tmp").glob(f"seaweedfs-*-{port + 10_000}.sock"),
+            ):
+                left.unlink(missing_ok=True)
 
 
 def _weed() -> str:

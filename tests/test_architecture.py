@@ -18,7 +18,7 @@ LAYERS = [
     {"types", "errors", "code", "process"},
     {"config", "faults", "settings", "blobs", "store", "statistics"},
     {"data", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
-    | {"tracking", "registry", "ledger", "reports", "flow"},
+    | {"tracking", "registry", "ledger", "promotion", "reports", "flow"},
     {"steps"},
     {"pipeline", "summary", "doctor"},
     {"commands", "cli", "__main__"},

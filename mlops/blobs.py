@@ -1,4 +1,4 @@
-"""Bytes by key on a local folder or S3: the one seam between the store and the outside."""
+"""Bytes by key: the one seam between the store and the outside. Here on a local folder; on S3 in blobs_s3.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlparse
 
-from mlops.errors import StoreError, UserError
+from mlops.errors import UserError
 
 
 class Blobs(Protocol):
@@ -114,91 +114,14 @@ class LocalBlobs:
         return self._path(key)
 
 
-class S3Blobs:
-    """A bucket and prefix through boto3; AWS_ENDPOINT_URL and the usual variables are honoured."""
-
-    def __init__(self, bucket: str, prefix: str) -> None:
-        import boto3
-        from botocore.config import Config
-
-        checksums: Any = {}
-        if os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3"):
-            # boto3's default trailing checksums are unknown to some S3-compatible stores.
-            checksums = {
-                "request_checksum_calculation": "when_required",
-                "response_checksum_validation": "when_required",
-            }
-        config = Config(
-            retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60, **checksums
-        )
-        self.client: Any = boto3.client("s3", config=config)
-        self.bucket, self.prefix = bucket, prefix.strip("/")
-
-    def _key(self, key: str) -> str:
-        return f"{self.prefix}/{key}" if self.prefix else key
-
-    def uri(self, key: str) -> str:
-        return f"s3://{self.bucket}/{self._key(key)}"
-
-    def _status(self, error: Any) -> int:
-        return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-    def exists(self, key: str) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.head_object(Bucket=self.bucket, Key=self._key(key))
-        except ClientError as error:
-            if self._status(error) == 404:
-                return False
-            raise StoreError(f"{self.uri(key)}: {error}") from error
-        return True
-
-    def read(self, key: str) -> bytes:
-        from botocore.exceptions import ClientError
-
-        try:
-            return bytes(self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
-        except ClientError as error:
-            if self._status(error) == 404:
-                raise KeyError(key) from None
-            raise StoreError(f"{self.uri(key)}: {error}") from error
-
-    def write(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
-
-    def create(self, key: str, data: bytes) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            if self._status(error) in (409, 412):
-                return False
-            raise StoreError(f"{self.uri(key)}: {error}") from error
-        return True
-
-    def upload(self, key: str, path: Path) -> None:
-        self.client.upload_file(str(path), self.bucket, self._key(key))
-
-    def download(self, key: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.client.download_file(self.bucket, self._key(key), str(path))
-
-    def list(self, prefix: str) -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
-        cut = len(self.prefix) + 1 if self.prefix else 0
-        return sorted(entry["Key"][cut:] for page in pages for entry in page.get("Contents", []))
-
-    def local(self, key: str) -> Path | None:
-        return None
-
-
 def open_blobs(uri: str) -> Blobs:
     """Blobs at a file:// or s3:// URI; UserError for anything else."""
     parts = urlparse(uri)
-    if parts.scheme == "file":
+    # file://data/store would name a machine "data": what was meant is a folder of this one.
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return LocalBlobs(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
+        from mlops.blobs_s3 import S3Blobs
+
         return S3Blobs(parts.netloc, parts.path)
     raise UserError(f"EVERGREEN_STORE is {uri!r}; allowed: file:///folder or s3://bucket/prefix")

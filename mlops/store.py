@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from mlops import settings
 from mlops.blobs import Blobs, open_blobs
 from mlops.errors import StoreError
 from mlops.types import ArtifactRef
+
+log = logging.getLogger("evergreen")
 
 MANIFEST = "manifest.json"
 
@@ -98,9 +101,18 @@ class Store:
             raise StoreError(f"the manifest of {prefix} does not have the digest that names it")
         manifest = json.loads(data)
         folder = self.blobs.local(prefix) or self._download(prefix, manifest)
-        if prefix not in self._verified:
+        if prefix in self._verified:
+            return folder
+        try:
             check_manifest(folder, manifest)
-            self._verified.add(prefix)
+        except StoreError as error:
+            if self.blobs.local(prefix):
+                raise
+            # Only the copy on this machine is known to be damaged.
+            log.warning("%s; downloading it again", error)
+            shutil.rmtree(folder)
+            check_manifest(self._download(prefix, manifest), manifest)
+        self._verified.add(prefix)
         return folder
 
     def _download(self, prefix: str, manifest: dict[str, Any]) -> Path:
@@ -108,11 +120,16 @@ class Store:
         if target.is_dir():
             return target
         temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-        for name in manifest["files"]:
-            self.blobs.download(f"{prefix}/{name}", temporary / name)
         try:
+            for name in manifest["files"]:
+                self.blobs.download(f"{prefix}/{name}", temporary / name)
             temporary.rename(target)
-        except OSError:  # another process was first with the same content
+        except KeyError as missing:
+            raise StoreError(f"{self.blobs.uri(missing.args[0])} is missing; its manifest lists it") from None
+        except OSError:
+            if not target.is_dir():  # else another process was first with the same content
+                raise
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return target
 

@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from botocore.stub import Stubber
 
-from mlops.blobs import LocalBlobs, S3Blobs, open_blobs
+from mlops.blobs import LocalBlobs, open_blobs
+from mlops.blobs_s3 import S3Blobs
 from mlops.errors import StoreError, UserError
 from mlops.store import MANIFEST, Store, open_store
 
@@ -60,6 +62,59 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
         Store(blobs, tmp_path / "cache").fetch(ref)
 
 
+def test_a_damaged_copy_is_downloaded_again(
+    s3_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    blobs = S3Blobs("evergreen", f"p/{tmp_path.name}")
+    ref = Store(blobs, tmp_path / "cache").put(folder_of(tmp_path / "one", a="1", b="2"), "thing")
+    copy = Store(blobs, tmp_path / "cache").fetch(ref)
+    (copy / "a").write_text("2")
+    (copy / "b").unlink()
+    again = Store(blobs, tmp_path / "cache").fetch(ref)
+    assert [(again / name).read_text() for name in "ab"] == ["1", "2"]
+    assert "downloading it again" in caplog.text
+    blobs.client.delete_object(Bucket="evergreen", Key=f"p/{tmp_path.name}/thing/{ref.sha256}/b")
+    (copy / "b").unlink()
+    with pytest.raises(StoreError, match=f"{ref.sha256}/b is missing"):
+        Store(blobs, tmp_path / "cache").fetch(ref)
+    blobs.write(f"thing/{ref.sha256}/b", b"2")
+    assert Store(blobs, tmp_path / "cache").fetch(ref) == copy
+    # Damaged on the other side, a second download does not help and is said.
+    blobs.write(f"thing/{ref.sha256}/a", b"3")
+    (copy / "a").write_text("2")
+    with pytest.raises(StoreError, match="its manifest says"):
+        Store(blobs, tmp_path / "cache").fetch(ref)
+
+
+def test_wrong_settings_of_s3_are_the_users_to_mend(
+    s3_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KeyError):
+        S3Blobs("evergreen", "").read("nothing")
+    missing = S3Blobs("no-such-bucket", "p")
+    for act in (lambda: missing.read("a"), lambda: missing.list("a/")):
+        with pytest.raises(UserError, match=r"s3://no-such-bucket/p.*NoSuchBucket"):
+            act()
+    # The test server asks for no key, so the refusal of one is played back.
+    refused = S3Blobs("evergreen", "")
+    with Stubber(refused.client) as answers:
+        answers.add_client_error("head_object", "403", "Forbidden", 403)
+        answers.add_client_error("put_object", "InvalidAccessKeyId", "no such key", 403)
+        for act in (lambda: refused.exists("a"), lambda: refused.create("a", b"1")):
+            with pytest.raises(UserError, match="check the bucket's name, AWS_ENDPOINT_URL and the credentials"):
+                act()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no url")
+    with pytest.raises(UserError, match="no url"):
+        S3Blobs("evergreen", "")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match="cannot be reached"):
+        S3Blobs("evergreen", "").read("a")
+
+
 def test_links_and_empty_folders_are_refused(tmp_path: Path) -> None:
     store = Store(LocalBlobs(tmp_path / "store"), tmp_path / "cache")
     folder = folder_of(tmp_path / "one", a="1")
@@ -106,5 +161,7 @@ def test_the_settings_name_the_store(home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EVERGREEN_STORE", "ftp://somewhere")
     with pytest.raises(UserError, match="ftp://somewhere"):
         open_store()
-    with pytest.raises(UserError):
-        open_blobs("s3://")
+    # The last two name a machine, or no folder: what the user meant would land elsewhere.
+    for uri in ("s3://", "file://data/store", "file:data/store"):
+        with pytest.raises(UserError, match=uri):
+            open_blobs(uri)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops.config import Columns, Expectation, PipelineConfig
 from mlops.data.checks import Fault
+from mlops.data.rows import label_cell
 from mlops.errors import UserError
 from mlops.types import Check, Outcome
 
@@ -47,10 +48,15 @@ def declared_labels(config: PipelineConfig) -> tuple[str, ...]:
     if config.data.labels:
         return config.data.labels
     types = ("expect_column_values_to_be_in_set", "expect_column_distinct_values_to_be_in_set")
-    for entry in config.suite:
+    for number, entry in enumerate(config.suite):
         if entry.type in types and entry.kwargs.get("column") in ("label", config.data.columns.label):
-            return tuple(str(label) for label in entry.kwargs.get("value_set") or ())
+            where = _place(config, number)
+            return tuple(_label(label, where) for label in entry.kwargs.get("value_set") or ())
     return ()
+
+
+def _place(config: PipelineConfig, number: int, entries: Sequence[Expectation] = ()) -> str:
+    return f"{config.expectations or 'the built-in suite'}[{number}] {(entries or config.suite)[number].type}"
 
 
 def run_suite(frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: Path) -> Judged:
@@ -61,8 +67,7 @@ def run_suite(frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: 
     """
     _import_quietly()
     entries = config.suite or built_in_suite(config.validate_.min_rows)
-    where = config.expectations or "the built-in suite"
-    built = [_build(entry, f"{where}[{n}] {entry.type}", frame, config, n) for n, entry in enumerate(entries)]
+    built = [_build(entry, _place(config, n, entries), frame, config, n) for n, entry in enumerate(entries)]
     context, batch = _context(site)
     first = [n for n, entry in enumerate(entries) if entry.severity == "quarantine"]
     rest = [n for n in range(len(entries)) if n not in first]
@@ -144,7 +149,21 @@ def _translate(kwargs: dict[str, Any], where: str, columns: Sequence[str], names
             translated[key] = one(value)
         elif key == "column_list" and isinstance(value, list | tuple):
             translated[key] = [one(name) for name in value]
+    if translated.get("column") == "label" and isinstance(kwargs.get("value_set"), list | tuple):
+        translated["value_set"] = [_label(value, where) for value in kwargs["value_set"]]
     return translated
+
+
+def _label(value: Any, where: str) -> str:
+    """A label of a suite as the snapshot writes it: 3 and 3.0 are "3"; UserError for what YAML took for a truth value."""
+    if isinstance(value, bool):
+        raise UserError(
+            f"{where}: value_set: found {value}; YAML reads yes, no, on and off so: put the label in quotes"
+        )
+    label, problem = label_cell(value, 10_000)
+    if label is None or problem:
+        raise UserError(f"{where}: value_set: found {value!r}; allowed: labels as text or numbers")
+    return label
 
 
 def _guess(found: str, names: Sequence[str]) -> str:

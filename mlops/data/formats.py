@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from mlops.data.rows import PREVIEW, Record, bytes_preview, showable
 from mlops.data.uris import SourceFile
@@ -85,7 +85,9 @@ def read_csv(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: di
             except StopIteration:
                 return
             except csv.Error:
-                yield Record(place, None, "malformed", showable(lines.preview))
+                preview = showable(lines.preview)
+                lines.resume_after_first_line()
+                yield Record(place, None, "malformed", preview)
                 continue
             if not cells:
                 continue
@@ -96,6 +98,7 @@ def read_csv(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: di
                 yield Record(place, None, "too_large", showable(max(cells, key=len)))
             elif len(cells) > len(header):
                 # A comma too many has moved every later cell: none of them can be trusted.
+                lines.resume_after_first_line()
                 yield Record(place, None, "malformed", showable(delimiter.join(cells)))
             else:
                 yield Record(place, _csv_cells(header, cells))
@@ -110,15 +113,27 @@ class _CsvLines:
     """Lines for csv.reader that hold the memory of one record down.
 
     A quote that is never closed makes the rest of a file one cell. Above `most` characters in one record only what
-    csv needs to keep its place is passed on: quotes, delimiters and line ends.
+    csv needs to keep its place is passed on: quotes, delimiters and line ends. And a record that turns out broken
+    costs its first line only: reading goes on at the second.
     """
+
+    _MOST_REREAD = 1 << 26  # characters; a file of nothing but open quotes must not be read once per line
 
     def __init__(self, stream: TextIO, most: int) -> None:
         self.stream, self.most = stream, most
         self.number, self.cut, self.preview, self._length = 0, False, "", 0
+        self._second: tuple[int, int] | None = None  # where the record's second line starts, and the number before it
+        self._reread = 0
 
     def start_record(self) -> None:
-        self.cut, self.preview, self._length = False, "", 0
+        self.cut, self.preview, self._length, self._second = False, "", 0, None
+
+    def resume_after_first_line(self) -> None:
+        """Goes back to the second line of a record of several, so that an open quote swallows no row after its own."""
+        if self._second and self._reread <= self._MOST_REREAD:
+            self._reread += self._length
+            place, self.number = self._second
+            self.stream.seek(place)
 
     def __iter__(self) -> _CsvLines:
         return self
@@ -126,6 +141,8 @@ class _CsvLines:
     def __next__(self) -> str:
         while True:
             first = not self._length
+            if not first and self._second is None:
+                self._second = self.stream.tell(), self.number
             line = self._line()
             if not line:
                 raise StopIteration
@@ -162,8 +179,10 @@ def read_parquet(file: SourceFile, max_bytes: int, wanted: Collection[str], seen
                 values = {name: _arrow_values(batch.column(name)) for name in columns}
                 for position in range(batch.num_rows):
                     number += 1
+                    place = f"{file.name}:{number}"
                     cells = {name: values[name][position] for name in columns}
-                    yield Record(f"{file.name}:{number}", cells)
+                    bad = [f"{name}: {cell.text}" for name, cell in cells.items() if isinstance(cell, _Unreadable)]
+                    yield Record(place, None, "malformed", showable("; ".join(bad))) if bad else Record(place, cells)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{file.path}: cannot be read as Parquet: {' '.join(str(error).split())[:500]}") from error
 
@@ -179,7 +198,23 @@ def _arrow_values(column: Any) -> list[Any]:
         return [None if code is None else values[code] for code in column.indices.to_pylist()]
     if _is_text(column.type):
         column = column.cast(pa.large_binary())
-    return list(column.to_pylist())
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError, ArithmeticError):  # such as a time stamp beyond the year 9999
+        return [_value(cell) for cell in column]
+
+
+class _Unreadable(NamedTuple):
+    """A cell that has no value in Python; text says why."""
+
+    text: str
+
+
+def _value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError, ArithmeticError) as error:
+        return _Unreadable(f"{cell.type}: {error}")
 
 
 def _is_text(kind: Any) -> bool:

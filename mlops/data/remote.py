@@ -26,7 +26,7 @@ def s3_files(uri: str) -> list[SourceFile]:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from mlops.blobs import S3Blobs
+    from mlops.blobs_s3 import S3Blobs
     from mlops.data.uris import SourceFile
 
     parts = urlparse(uri)

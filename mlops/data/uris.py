@@ -115,20 +115,28 @@ def _walk(root: Path) -> list[SourceFile]:
     stack = [(str(root), "")]
     while stack:
         folder, prefix = stack.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_symlink():
-                    links.append(name)
-                elif entry.is_dir():
-                    stack.append((entry.path, name + "/"))
-                elif entry.is_file():
-                    files.append(SourceFile(_name(name), Path(entry.path)))
+        for entry in _entries(folder):
+            name = prefix + entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink():
+                links.append(name)
+            elif entry.is_dir():
+                stack.append((entry.path, name + "/"))
+            elif entry.is_file():
+                files.append(SourceFile(_name(name), Path(entry.path)))
     if links:
         log.warning("%s: skipped %d symbolic links: %s", root, len(links), ", ".join(map(_name, sorted(links)[:5])))
     return files
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        # Going on without it would train on less than was named, and say nothing.
+        raise SourceError(f"{_name(folder)}: cannot be listed: {error.strerror}; check its permissions") from error
 
 
 def _name(name: str) -> str:

@@ -39,11 +39,6 @@ def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return _cut(order, lengths, budget)
 
 
-def padded_tokens(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> int:
-    """Tokens that a model computes on for these batches, padding included."""
-    return sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)
-
-
 def _cut(rows: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
     batches: list[list[int]] = []
     batch: list[int] = []

@@ -20,10 +20,9 @@ def s3_folder(uri: str) -> Path:
 
     Raises BaseModelError when the bucket cannot be reached or no such file lies there.
     """
-    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from mlops.blobs import S3Blobs
+    from mlops.blobs_s3 import S3Blobs
 
     parts = urlparse(uri)
     bucket, prefix = parts.netloc, unquote(parts.path.strip("/"))
@@ -35,7 +34,7 @@ def s3_folder(uri: str) -> Path:
         if not etags:
             raise BaseModelError(f"{uri}: no model files lie there; looked for {', '.join(FILES)}")
         return _download(blobs, etags)
-    except (BotoCoreError, Boto3Error, ClientError, StoreError) as error:
+    except (BotoCoreError, ClientError, StoreError, KeyError) as error:
         raise BaseModelError(
             f"{uri}: S3 cannot be read: {error}; check AWS_ENDPOINT_URL, the credentials and that the bucket exists"
         ) from error

@@ -11,6 +11,7 @@ import pytest
 from sources import write_jsonl
 
 from mlops.config import Columns
+from mlops.data import formats
 from mlops.data.readers import read_rows
 from mlops.data.rows import Row
 from mlops.errors import SourceError
@@ -95,10 +96,33 @@ def test_csv_hostile_rows_do_not_stop_the_reading(tmp_path: Path) -> None:
 
 def test_a_quote_left_open_spoils_one_row_and_is_said(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text('text,label\ngood,sun\n"open,rain\nswallowed,sun\n')
+    path.write_text('text,label\ngood,sun\n"open,rain\nnext,sun\n"quoted, well",rain\n"open again,rain\nlast,sun\n')
     rows = rows_of(path)
-    assert problems(rows) == [None, "malformed"]
+    assert problems(rows) == [None, "malformed", None, None, "malformed", None]
+    assert [row.row_id for row in rows] == [f"rows.csv:{number}" for number in range(2, 8)]
     assert (rows[1].text or "").startswith('"open,rain')
+    assert [row.text for row in rows if not row.problem] == ["good", "next", "quoted, well", "last"]
+
+
+def test_a_quote_left_open_before_much_text_spoils_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'text,label\r\n"open,rain\r\n' + b"many words here caf\xc3\xa9,sun\r\n" * 60_000)
+    rows = rows_of(path, limit=1000)
+    assert len(rows) == 60_001
+    assert rows[0].problem == "malformed"
+    assert {(row.text, row.label, row.problem) for row in rows[1:]} == {("many words here café", "sun", None)}
+    assert rows[-1].row_id == "rows.csv:60002"
+
+
+def test_a_file_of_open_quotes_is_read_in_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + '"a""\n' * 20_000)
+    lines = formats._CsvLines
+    monkeypatch.setattr(lines, "_MOST_REREAD", 100_000)
+    read, original = [], lines._line
+    monkeypatch.setattr(lines, "_line", lambda self: read.append(1) or original(self))
+    assert set(problems(rows_of(path))) == {"malformed"}
+    assert len(read) < 3 * 20_000
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
@@ -153,6 +177,15 @@ def test_parquet_hostile_cells(tmp_path: Path) -> None:
     assert [row.label for row in rows] == ["sun", "rain", "sun", "rain", "sun"]
     numbers = rows_of(tmp_path / "rows.parquet", Columns(label="n"))
     assert [row.label for row in numbers] == ["1", "2", None, "4", "5"]
+
+
+def test_a_parquet_cell_without_a_value_spoils_its_row_alone(tmp_path: Path) -> None:
+    times = pa.array([0, 10**15, None], pa.int64()).view(pa.timestamp("ms"))
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "label": ["x"] * 3, "at": times}), tmp_path / "rows.parquet")
+    rows = rows_of(tmp_path / "rows.parquet", Columns(time="at"))
+    assert problems(rows) == [None, "malformed", None]
+    assert (rows[1].text or "").startswith("at: timestamp")
+    assert [row.time for row in rows] == ["1970-01-01T00:00:00", None, None]
 
 
 def test_the_bbc_file_that_is_not_utf8() -> None:

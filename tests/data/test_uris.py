@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlops.config import Columns
+from mlops.data import uris
 from mlops.data.readers import read_rows
 from mlops.data.uris import locate, package_path
 from mlops.errors import SourceError
@@ -68,6 +69,23 @@ def test_links_and_hidden_files_are_skipped_and_said(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING, "evergreen"):
         assert [file.name for file in locate(str(tmp_path / "data"))] == ["sun/a.txt"]
     assert "skipped 2 symbolic links: loop, sun/link.txt" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "sun" / "a.txt")
+    closed = write(tmp_path / "rain" / "b.txt").parent
+    closed.chmod(0)
+    try:
+        with pytest.raises(SourceError, match=f"{closed}: cannot be listed"):
+            locate(str(tmp_path))
+    finally:
+        closed.chmod(0o755)
+
+
+def test_a_folder_that_vanishes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="gone: cannot be listed"):
+        uris._walk(tmp_path / "gone")
 
 
 def test_globs_and_files_have_names_below_the_source(tmp_path: Path) -> None:

@@ -142,6 +142,14 @@ def test_labels_declared_or_often_enough(tmp_path: Path) -> None:
     assert reasons(declared) == {}
 
 
+def test_numbers_as_labels_are_told_as_the_snapshot_writes_them(tmp_path: Path) -> None:
+    rows = [{"text": row["text"], "label": n % 2} for n, row in enumerate(GOOD)]
+    entry = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "label", "value_set": [0, 1.0, "2"]}}
+    verdict = judge(over(tmp_path, rows, entry))
+    assert (verdict.outcome, reasons(verdict)) == ("pass", {})
+    assert check(verdict, "labels").detail == "0, 1"
+
+
 def test_severities(tmp_path: Path) -> None:
     entry = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "text", "regex": "^item"}}
     rows = [*GOOD, {"text": "odd one", "label": "sun"}]
@@ -213,6 +221,14 @@ def test_what_is_raised_inside_an_expectation_is_a_failure(tmp_path: Path) -> No
             "wrong arguments: mostly",
         ),
         ({"type": "expect_table_row_count_to_equal", "kwargs": {"value": 1, "severity": "info"}}, "'severity'"),
+        (
+            {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "label", "value_set": [True, "sun"]}},
+            "found True; .*put the label in quotes",
+        ),
+        (
+            {"type": "expect_column_values_to_not_be_in_set", "kwargs": {"column": "label", "value_set": [None]}},
+            "found None; allowed: labels as text or numbers",
+        ),
     ],
 )
 def test_a_faulty_entry_is_the_users(tmp_path: Path, entry: dict[str, Any], said: str) -> None:

@@ -8,6 +8,16 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # cpu, cu130 or auto: which build of torch uv takes; empty takes the index's own.
 TORCH_BACKEND ?=
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(if $(TORCH_BACKEND),--torch-backend=$(TORCH_BACKEND))
+# Some systems part venv from ensurepip: then the system's own pip puts uv into an environment without one.
+UV_VERSION := uv==0.13.9
+PIP_INSTALL := install --quiet --disable-pip-version-check "$(UV_VERSION)"
+MAKE_VENV = if $(BIN)/python -m pip --version >/dev/null 2>&1; \
+	then $(BIN)/python -m pip $(PIP_INSTALL); \
+	elif $(PYTHON) -c 'import ensurepip' 2>/dev/null; \
+	then $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip $(PIP_INSTALL); \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; \
+	then $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python $(PIP_INSTALL); \
+	else echo "$$($(PYTHON) --version) here has neither ensurepip nor pip: install python3-venv, or name another Python: make setup PYTHON=…" >&2; exit 1; fi
 STAMP := $(VENV)/.evergreen-$(if $(TORCH_BACKEND),$(TORCH_BACKEND),default)
 # Set by some containers; it would make every process compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,9 +30,8 @@ setup: $(STAMP) ## make the environment in .venv, nothing else
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}: make setup PYTHON=python3.12")'
-	@echo "making $(VENV) (about 2 GB with a CPU build of torch; once)" >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	@echo "making $(VENV) (about 2.6 GB with a CPU build of torch; once)" >&2
+	@test -x $(BIN)/uv || { $(MAKE_VENV); }
 	@$(UV_INSTALL) -r requirements.lock
 	@$(UV_INSTALL) --no-deps --editable .
 	@rm -f $(VENV)/.evergreen-*; touch $@

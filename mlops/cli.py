@@ -93,11 +93,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
     options = parser().parse_args(arguments)
-    _prepare_process()
-    out = _own_stdout()
     from mlops.errors import EvergreenError
 
+    out = _own_stdout()
     try:
+        _prepare_process()
         result, code = options.run(options)
         if result is not None:
             print(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False), file=out, flush=True)
@@ -133,10 +133,15 @@ def _prepare_process() -> None:
         ("TQDM_DISABLE", "1"),
     ):
         os.environ.setdefault(name, value)
+    level = os.environ.get("EVERGREEN_LOG", "INFO").upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        from mlops.errors import UserError
+
+        raise UserError(f"EVERGREEN_LOG is {level!r}; allowed: DEBUG, INFO, WARNING, ERROR")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.handlers[:] = [handler]
-    log.setLevel(os.environ.get("EVERGREEN_LOG", "INFO").upper())
+    log.setLevel(level)
     log.propagate = False
 
 

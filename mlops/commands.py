@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,38 +91,51 @@ def _step_input(path: str | None) -> dict[str, Any]:
     return value
 
 
+def _name(text: str) -> str:
+    from mlops.config import NAME
+
+    if not re.fullmatch(NAME, text):
+        raise UserError(f"found the model name {text!r}; allowed: lower-case letters, digits and dashes inside")
+    return text
+
+
 def _model(text: str) -> tuple[str, str]:
-    name, _, alias = text.partition("@")
-    if not name:
-        raise UserError(f"found {text!r}; allowed is MODEL or MODEL@ALIAS")
-    return name, alias or "champion"
+    name, at, alias = text.partition("@")
+    if at and not re.fullmatch(r"[A-Za-z0-9_-]+", alias):
+        raise UserError(f"found {text!r}; allowed is MODEL or MODEL@ALIAS, such as news-topics@champion")
+    return _name(name), alias or "champion"
 
 
 def predict(options: argparse.Namespace) -> Answer:
     """Texts through the runtime that serves; one JSON object per text, in order."""
     from mlops.serving.releases import load_runtime
 
-    texts = options.text if options.text is not None else _texts(Path(options.file))
     name, alias = _model(options.model)
+    texts = options.text if options.text is not None else _texts(Path(options.file))
+    if odd := [text for text in texts if not _encodable(text)]:
+        raise UserError(f"--text {odd[0]!r} is not UTF-8")
     runtime, _ = load_runtime(name, alias)
     return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in runtime.predict(texts)), 0
 
 
 def _texts(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--file {path}: {error}") from error
+        # Only "\n" ends a line of JSONL: str.splitlines would also cut at U+2028, which JSON may hold as it is.
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8").split("\n")
+    except OSError as error:
+        raise UserError(f"--file {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--file {path}: is not UTF-8: {error.reason} at byte {error.start}") from error
     texts = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}:{number}: not JSON: {error}") from error
         text = entry.get("text") if isinstance(entry, dict) else entry
-        if not isinstance(text, str):
+        if not isinstance(text, str) or not _encodable(text):
             raise UserError(f'{path}:{number}: found {line[:80]!r}; allowed is a JSON string or an object with "text"')
         texts.append(text)
     if not texts:
@@ -129,11 +143,23 @@ def _texts(path: Path) -> list[str]:
     return texts
 
 
+def _encodable(text: str) -> bool:
+    """Not so for half of a surrogate pair: no tokenizer takes it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def serve(options: argparse.Namespace) -> Answer:
     """Serves until it is stopped."""
+    name, alias = _model(f"{options.model}@{options.alias}")
+    if not 1 <= options.port <= 65535:
+        raise UserError(f"--port: found {options.port}; allowed: 1 to 65535")
     from mlops.serving.app import serve as run_server
 
-    run_server(options.model, options.alias, options.port, options.host)
+    run_server(name, alias, options.port, options.host)
     return None, 0
 
 
@@ -142,7 +168,7 @@ def releases(options: argparse.Namespace) -> Answer:
     from mlops import ledger, registry
     from mlops.reports.table import grid
 
-    found = registry.releases(options.model)
+    found = registry.releases(_name(options.model))
     entries = ledger.entries(options.model)
     if not found and not entries:
         raise NotFound(
@@ -169,7 +195,7 @@ def promote(options: argparse.Namespace) -> Answer:
     """Moves the champion alias by hand; only to a judged version."""
     from mlops import promotion
 
-    fence = promotion.promote(options.model, options.version, options.reason)
+    fence = promotion.promote(_name(options.model), options.version, options.reason)
     return f"{options.model} version {options.version} is the champion (ledger entry {fence})", 0
 
 
@@ -177,7 +203,7 @@ def rollback(options: argparse.Namespace) -> Answer:
     """Back to the release that served before."""
     from mlops import promotion
 
-    version = promotion.rollback(options.model, options.reason)
+    version = promotion.rollback(_name(options.model), options.reason)
     return f"{options.model} is back at version {version}", 0
 
 

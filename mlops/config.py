@@ -7,17 +7,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
 from mlops.errors import ConfigError
 from mlops.faults import describe, unknown
 
 TASKS = ("text-classification",)
 FORMATS = ("text-folders", "jsonl", "csv", "parquet")
 SPLITS = ("train", "validation", "test")
+NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"  # of a pipeline, and so of its model
 METRICS = ("accuracy", "macro_f1", "weighted_f1")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -31,10 +33,39 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what pydantic would quietly turn into a number: true, "3", and 64.5 or 64.0 for a whole number."""
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool) and bool not in kinds:
             raise ValueError("true and false are not allowed here")
+        if isinstance(value, str) and str not in kinds and kinds & {int, float}:
+            # YAML 1.1 reads 1e-4 as text: a float is meant.
+            if float in kinds and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+                return float(value)
+            raise ValueError("should be a number, without quotes")
+        if isinstance(value, float) and int in kinds and float not in kinds:
+            raise ValueError("should be a whole number, such as 64")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, values: Any) -> Any:
+        """ "columns:" with nothing below it is the default, except where none means something."""
+        if not isinstance(values, dict):
+            return values
+        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
+        may = {name for name, field in fields.items() if NoneType in _kinds(field.annotation) or field.is_required()}
+        return {key: value for key, value in values.items() if value is not None or key not in fields or key in may}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types of an annotation such as Annotated[float, …] | None."""
+    parts = get_args(annotation)
+    if not parts:
+        return {annotation}
+    # Of Annotated the first is the type; of a literal or a tuple what is inside does not matter here.
+    inner = parts[:1] if hasattr(annotation, "__metadata__") else parts
+    return {kind for part in inner for kind in (_kinds(part) if not isinstance(part, str) else {str})}
 
 
 class Columns(Section):
@@ -45,6 +76,12 @@ class Columns(Section):
     id: str | None = None
     time: str | None = None
     group: str | None = None
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> Columns:
+        if self.text == self.label:
+            raise ValueError(f"text and label are both {self.text!r}; they must be two columns")
+        return self
 
 
 class Shares(Section):
@@ -93,10 +130,33 @@ class DataSection(Section):
             return SplitSources.model_validate(value) if uris else Shares.model_validate(value)
         return value
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_snapshots_write_them(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        if truths := [label for label in value if isinstance(label, bool)]:
+            raise ValueError(f"found {truths[0]}; YAML reads yes, no, on and off so: put the label in quotes")
+        labels = [str(label) if isinstance(label, int) else label for label in value]
+        texts = [label for label in labels if isinstance(label, str)]
+        if odd := [label for label in texts if label != label.strip() or not label]:
+            raise ValueError(f"found {odd[0]!r}; labels have no white space around them and are not empty")
+        if len(set(texts)) < len(texts) or len(labels) < 2:
+            raise ValueError(f"found {', '.join(map(str, labels)) or 'none'}; allowed: two or more different labels")
+        return labels
+
     @model_validator(mode="after")
-    def _some_source(self) -> DataSection:
-        if self.source is None and isinstance(self.splits, Shares):
+    def _one_source(self) -> DataSection:
+        by_uri = isinstance(self.splits, SplitSources)
+        if self.source is None and not by_uri:
             raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
+        if self.source is not None and by_uri:
+            raise ValueError(f"data.source is {self.source!r} and data.splits names URIs too; keep one of them")
+        extra = [name for name in ("id", "time", "group") if getattr(self.columns, name)]
+        if self.format == "text-folders" and extra:
+            raise ValueError(
+                f"data.columns has {', '.join(extra)}; text-folders are files, they have text and label only"
+            )
         return self
 
 
@@ -157,10 +217,17 @@ class GateSection(Section):
 
 
 class CompressSection(Section):
-    """variants: in the order of preference. max_drop: of the gate's metric, against the model before compression."""
+    """variants: made and judged; the smallest that passes ships. max_drop: of the gate's metric, against the original."""
 
     variants: Annotated[tuple[Literal["int8", "fp32"], ...], Field(min_length=1)] = ("int8", "fp32")
     max_drop: Share = 0.01
+
+    @field_validator("variants")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"found {', '.join(value)}; allowed: each once")
+        return value
 
 
 class VerifySection(Section):
@@ -174,7 +241,7 @@ class VerifySection(Section):
 class PipelineConfig(Section):
     """A whole pipeline file. suite and root are filled in by `load`: the expectations' content, and where paths start."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=100)]
+    name: Annotated[str, Field(pattern=NAME, max_length=100)]
     task: Literal["text-classification"]
     data: DataSection
     expectations: str | None = None
@@ -221,13 +288,10 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
     Raises ConfigError with every fault at once: unreadable file, unknown keys, wrong types, impossible values.
     """
     path = Path(path)
-    raw = _read_yaml(path, "the pipeline file")
+    raw, faults = read_yaml(path, "the pipeline file")
     if not isinstance(raw, dict):
         raise ConfigError(str(path), [f"found {type(raw).__name__}, a pipeline file is a mapping of sections"])
-    faults = _apply(raw, overrides)
-    raw = {
-        key: value for key, value in raw.items() if value is not None
-    }  # "verify:" with nothing below it is the default
+    faults += apply_overrides(raw, overrides)
     root = path.resolve().parent
     root = root.parent if root.name == "pipelines" else root
     suite: list[Any] = []
@@ -237,7 +301,8 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
     where = raw.get("expectations")
     if isinstance(where, str):
         try:
-            suite = _read_suite(_locate(where, root), where)
+            suite, found = read_suite(locate(where, root), where)
+            faults.extend(found)
         except ConfigError as error:
             faults.extend(error.faults)
     config: PipelineConfig | None = None
@@ -259,50 +324,11 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
     return _resolve_paths(config.model_copy(update={"suite": tuple(entries)}), root)
 
 
-def _read_yaml(path: Path, what: str) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            str(path), [f"there is no such file; name {what}, such as pipelines/news-topics.yaml"]
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())}"]) from None
-
-
-def _read_suite(path: Path, named: str) -> list[Any]:
-    if not path.is_file():
-        raise ConfigError(named, [f"expectations: found {named!r}, no such file; looked for {path}"])
-    suite = _read_yaml(path, "the expectations")
-    if isinstance(suite, dict):
-        suite = suite.get("expectations")
-    if not isinstance(suite, list):
-        raise ConfigError(
-            named, [f"expectations: {named} holds {type(suite).__name__}; allowed is a list of expectations"]
-        )
-    return suite
-
-
-def _locate(value: str, root: Path) -> Path:
-    """A path as the pipeline file means it: below the project's root, else below the current folder."""
-    path = Path(value).expanduser()
-    if path.is_absolute():
-        return path
-    beside, here = root / path, Path.cwd() / path
-    return here if not _matches(beside) and _matches(here) else beside
-
-
-def _matches(path: Path) -> bool:
-    if any(mark in path.name for mark in "*?["):
-        return path.parent.is_dir() and any(path.parent.glob(path.name))
-    return path.exists()
-
-
 def _resolve_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
     def absolute(uri: str | None) -> str | None:
         if uri is None or "://" in uri:
             return uri
-        return str(_locate(uri, root))
+        return str(locate(uri, root))
 
     splits = config.data.splits
     if isinstance(splits, SplitSources):
@@ -310,42 +336,3 @@ def _resolve_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
     data = config.data.model_copy(update={"source": absolute(config.data.source), "splits": splits})
     model = config.model.model_copy(update={"base": absolute(config.model.base)})
     return config.model_copy(update={"data": data, "model": model})
-
-
-def _apply(raw: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """Puts overrides into the raw mapping; returns the faults of those that are not `key.path=value`."""
-    faults = []
-    pairs: list[tuple[str, Any]] = []
-    if isinstance(overrides, Mapping):
-        pairs = list(overrides.items())
-    else:
-        for text in overrides:
-            key, equals, value = text.partition("=")
-            if not equals or not key.strip():
-                faults.append(f"--set {text}: found no '=', allowed is section.key=value")
-                continue
-            try:
-                pairs.append((key.strip(), _number(yaml.safe_load(value))))
-            except yaml.YAMLError:  # "@daily" is text, though YAML wants it quoted
-                pairs.append((key.strip(), value))
-    for key, value in pairs:
-        *sections, last = key.split(".")
-        place = raw
-        for position, name in enumerate(sections):
-            entry = place.setdefault(name, {})
-            if not isinstance(entry, dict):
-                faults.append(
-                    f"{key}: {'.'.join(sections[: position + 1])} is {entry!r}, not a section with keys of its own"
-                )
-                break
-            place = entry
-        else:
-            place[last] = value
-    return faults
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as text; on a command line it is meant as a number."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value

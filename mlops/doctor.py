@@ -12,6 +12,7 @@ from typing import Any
 
 from mlops import settings
 from mlops.config import PipelineConfig
+from mlops.errors import UserError
 from mlops.types import Verdict
 
 PACKAGES = (
@@ -26,7 +27,9 @@ PACKAGES = (
 
 
 def check_pipeline(config: PipelineConfig) -> tuple[Verdict, dict[str, Any]]:
-    """Pins the base model, reads and validates the data; the verdict, and facts for a person. Raises UserError.
+    """Pins the base model, reads and validates the data; the verdict, and facts for a person.
+
+    Raises UserError; where both the base model and the data cannot be reached, one that names both.
 
     Not `prepare`: it would write down which rows are test rows for good, which is a run's business.
     """
@@ -34,7 +37,14 @@ def check_pipeline(config: PipelineConfig) -> tuple[Verdict, dict[str, Any]]:
     from mlops.steps.validate import validate
     from mlops.training.base import pin
 
-    base = pin(config.model.base)
+    try:
+        base = pin(config.model.base)
+    except UserError as error:
+        try:
+            source(config)
+        except UserError as other:
+            raise UserError(f"{error}\n  {other}") from error
+        raise
     raw = source(config)
     facts = {"base": f"{base.uri} ({base.sha256[:12]})", "rows": raw.rows, "labels": list(raw.labels)}
     return validate(config, raw), facts

@@ -80,6 +80,18 @@ def test_all_faults_at_once_with_path_found_allowed_and_guess(tmp_path: Path) ->
         ("expectations: nowhere.yaml", "expectations: found 'nowhere.yaml'"),
         ("train: 3", "train: found 3"),
         ("train: {learning_rate: .nan}", "train.learning_rate"),
+        ("train: {epochs: '3'}", "train.epochs: found '3'; should be a number, without quotes"),
+        ("train: {batch_tokens: 64.0}", "train.batch_tokens: found 64.0; should be a whole number"),
+        ("train: {learning_rate: '0.1'}", "train.learning_rate: found '0.1'; should be a number"),
+        ("train: {epochs: true}", "train.epochs: found True; true and false are not allowed"),
+        ("compress: {variants: [int8, int8]}", "found int8, int8; allowed: each once"),
+        ("data: {source: x, labels: []}", "allowed: two or more different labels"),
+        ("data: {source: x, labels: [a, a]}", "found a, a; allowed: two or more different labels"),
+        ("data: {source: x, labels: [a, yes]}", "found True; YAML reads yes, no"),
+        ("data: {source: x, labels: [a, ' b']}", "found ' b'; labels have no white space"),
+        ("data: {source: x, splits: {train: a, test: b}}", "data.source is 'x' and data.splits names URIs too"),
+        ("data: {source: x, format: text-folders, columns: {group: who}}", "data.columns has group"),
+        ("data: {source: x, columns: {text: a, label: a}}", "text and label are both 'a'"),
     ],
 )
 def test_single_faults(tmp_path: Path, line: str, part: str) -> None:
@@ -89,7 +101,32 @@ def test_single_faults(tmp_path: Path, line: str, part: str) -> None:
     assert part in "\n".join(faults(written(tmp_path, yaml.safe_dump(raw))))
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "just words"])
+def test_a_key_that_stands_twice_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text("- type: expect_x\n  type: expect_y\n")
+    text = MINIMAL + "expectations: suite.yaml\ntrain:\n  epochs: 1\n  epochs: 2\nmodel: {base: other, bse: x}\n"
+    found = faults(written(tmp_path, text))
+    assert "model: stands twice, on lines 4 and 9; keep one of them" in found
+    assert "epochs: stands twice, on lines 7 and 8; keep one of them" in found
+    assert "suite.yaml: type: stands twice, on lines 1 and 2; keep one of them" in found
+    assert any("did you mean 'base'" in fault for fault in found)
+    merged = "anchor: &a {epochs: 3, seed: 1}\ntrain: {<<: *a, seed: 2}\n"
+    assert faults(written(tmp_path, MINIMAL + merged))[0].startswith("anchor: unknown key")
+
+
+def test_what_is_written_another_way_is_taken(tmp_path: Path) -> None:
+    text = (
+        MINIMAL.replace("rows.jsonl", "rows.jsonl, labels: [0, 1, three], columns: ") + "gate:\nverify: {p95_ms: 5}\n"
+    )
+    loaded = config.load(written(tmp_path, text + "train: {learning_rate: 1e-4, warmup: 0}\nschedule:\n"))
+    assert loaded.data.labels == ("0", "1", "three")
+    assert (loaded.train.learning_rate, loaded.verify.p95_ms, loaded.train.warmup) == (1e-4, 5, 0)
+    assert loaded.data.columns == config.Columns()
+    assert loaded.gate == config.GateSection()
+    assert config.load(written(tmp_path, MINIMAL + "prepare: {near_duplicate: null}\n")).prepare.near_duplicate is None
+    assert config.load(written(tmp_path, MINIMAL + "train:\n"), ["train.epochs=2"]).train.epochs == 2
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "just words", "schedule: 2024-13-45\n", "[" * 5000])
 def test_what_is_no_pipeline_file(tmp_path: Path, text: str) -> None:
     assert len(faults(written(tmp_path, text))) == 1
 
@@ -112,6 +149,10 @@ def test_a_fault_in_the_suite_names_the_entry(tmp_path: Path) -> None:
     found = "\n".join(faults(written(tmp_path, MINIMAL + "expectations: suite.yaml\n")))
     assert "suite.yaml[0].severity: found 'fatal'" in found
     assert "suite.yaml[1].typ: unknown key" in found
+    (tmp_path / "suite.yaml").write_text("- {type: [\n")
+    found = "\n".join(faults(written(tmp_path, MINIMAL + "expectations: suite.yaml\ntrain: {epochs: 0}\n")))
+    assert "expectations: suite.yaml cannot be read as YAML" in found
+    assert "train.epochs: found 0" in found
 
 
 def test_the_fingerprint_follows_what_decides_the_model(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import Request as HTTPRequest
 
 from mlops import __version__
+from mlops.errors import EvergreenError, UserError
 from mlops.serving.releases import Loader
 
 log = logging.getLogger("evergreen")
@@ -117,13 +120,25 @@ async def _unreadable(request: HTTPRequest, error: Exception) -> Any:
 
 
 def serve(name: str, alias: str = "champion", port: int = 8080, host: str = "127.0.0.1") -> None:
-    """Serves until SIGINT or SIGTERM; logs to stderr."""
+    """Serves until SIGINT or SIGTERM; logs to stderr. UserError where the address is taken or is none of this machine."""
     import os
 
     import uvicorn
+
+    try:
+        # Before anything is loaded; left to uvicorn, a taken port is a log line and an exit code of its own.
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; name another --port") from error
 
     # MLflow's own default tries for minutes: a server whose registry is gone has a last good release to answer with.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, host, port)
-    uvicorn.run(create_app(Loader(name, alias)), host=host, port=port, log_level="warning")
+    with listening:
+        settings = uvicorn.Config(create_app(Loader(name, alias)), host=host, port=port, log_level="warning")
+        server = uvicorn.Server(settings)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+            if not server.started:
+                raise EvergreenError(f"the server of {name} did not start; the lines above say why")

@@ -146,12 +146,9 @@ class DataSection(Section):
         return labels
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataSection:
-        by_uri = isinstance(self.splits, SplitSources)
-        if self.source is None and not by_uri:
+    def _some_source(self) -> DataSection:
+        if self.source is None and isinstance(self.splits, Shares):
             raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
-        if self.source is not None and by_uri:
-            raise ValueError(f"data.source is {self.source!r} and data.splits names URIs too; keep one of them")
         extra = [name for name in ("id", "time", "group") if getattr(self.columns, name)]
         if self.format == "text-folders" and extra:
             raise ValueError(

@@ -89,7 +89,6 @@ def test_all_faults_at_once_with_path_found_allowed_and_guess(tmp_path: Path) ->
         ("data: {source: x, labels: [a, a]}", "found a, a; allowed: two or more different labels"),
         ("data: {source: x, labels: [a, yes]}", "found True; YAML reads yes, no"),
         ("data: {source: x, labels: [a, ' b']}", "found ' b'; labels have no white space"),
-        ("data: {source: x, splits: {train: a, test: b}}", "data.source is 'x' and data.splits names URIs too"),
         ("data: {source: x, format: text-folders, columns: {group: who}}", "data.columns has group"),
         ("data: {source: x, columns: {text: a, label: a}}", "text and label are both 'a'"),
     ],

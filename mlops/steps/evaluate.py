@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from mlops.config import PipelineConfig
+from mlops.errors import StoreError
 from mlops.scoring import score
 from mlops.types import Evaluation, ModelArtifact, Release, Snapshot
 
@@ -25,7 +26,13 @@ def evaluate_champion(config: PipelineConfig, champion: Release | None, snapshot
     """
     if champion is None:
         return None
-    evaluation = score(champion.model, snapshot)
+    try:
+        evaluation = score(champion.model, snapshot)
+    except StoreError as error:
+        raise StoreError(
+            f"the champion, {champion.name} version {champion.version}, cannot be compared with: {error}; bring its files "
+            f"back, or let an earlier version serve: mlops rollback {champion.name} --reason 'files lost'"
+        ) from error
     _tell(f"champion, version {champion.version}", evaluation)
     return evaluation
 

@@ -45,6 +45,8 @@ def source(config: PipelineConfig) -> Snapshot:
 def _sources(config: PipelineConfig) -> dict[str, str]:
     splits = config.data.splits
     if isinstance(splits, SplitSources):
+        if config.data.source is not None:
+            log.warning("data.source %r is not read: data.splits names what is", config.data.source)
         named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         return {name: uri for name, uri in named.items() if uri is not None}
     assert config.data.source is not None  # the pipeline file is checked for one of the two

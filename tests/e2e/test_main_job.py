@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from starlette.testclient import TestClient
 from tiny import tiny_base, tiny_rows
 
 from mlops import config, ledger, pipeline, promotion, registry
-from mlops.errors import UserError
+from mlops.errors import StoreError, UserError
 from mlops.serving.app import create_app
 from mlops.serving.releases import Loader
 
@@ -124,6 +125,17 @@ def test_reports_that_cannot_be_made_do_not_undo_a_promotion(file: Path, monkeyp
     summary = retrain(file)
     assert summary["outcome"] == "promoted"
     assert summary["release"] is not None
+
+
+def test_a_champion_whose_files_are_gone_is_not_passed_over(file: Path, home: Path) -> None:
+    assert retrain(file)["outcome"] == "promoted"
+    champion = registry.champion("tiny")
+    assert champion is not None
+    shutil.rmtree(home / "store" / champion.model.files.kind / champion.model.files.sha256)
+    with pytest.raises(StoreError, match=r"the champion, tiny version 1, .* mlops rollback tiny") as caught:
+        retrain(file, "train.seed=14")
+    assert caught.value.exit_code == 1
+    assert [row["version"] for row in registry.releases("tiny")] == ["1"]
 
 
 def test_the_commands(file: Path) -> None:

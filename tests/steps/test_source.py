@@ -41,12 +41,13 @@ def test_where_the_source_lies_does_not_matter(tmp_path: Path) -> None:
     assert source(pipeline(one)).revision == source(pipeline(other)).revision
 
 
-def test_splits_by_uri_and_take_shortens_train_alone(tmp_path: Path) -> None:
+def test_splits_by_uri_and_take_shortens_train_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, count in (("train", 10), ("test", 4)):
         write_jsonl(tmp_path / f"{name}.jsonl", [{"text": f"{name} {n}", "label": "sun"} for n in range(count)])
     splits = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "test")}
     found = source(pipeline("unused", data={"splits": splits, "take": 0.5}))
     assert found.rows == {"train": 5, "test": 4}
+    assert "data.source 'unused' is not read" in caplog.text
     assert found.split_book is None
 
 

@@ -108,17 +108,20 @@ def _model(text: str) -> tuple[str, str]:
 
 def predict(options: argparse.Namespace) -> Answer:
     """Texts through the runtime that serves; one JSON object per text, in order."""
+    from mlops.data.rows import encodable
     from mlops.serving.releases import load_runtime
 
     name, alias = _model(options.model)
     texts = options.text if options.text is not None else _texts(Path(options.file))
-    if odd := [text for text in texts if not _encodable(text)]:
+    if odd := [text for text in texts if not encodable(text)]:
         raise UserError(f"--text {odd[0]!r} is not UTF-8")
     runtime, _ = load_runtime(name, alias)
     return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in runtime.predict(texts)), 0
 
 
 def _texts(path: Path) -> list[str]:
+    from mlops.data.rows import encodable
+
     try:
         # Only "\n" ends a line of JSONL: str.splitlines would also cut at U+2028, which JSON may hold as it is.
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8").split("\n")
@@ -135,21 +138,12 @@ def _texts(path: Path) -> list[str]:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}:{number}: not JSON: {error}") from error
         text = entry.get("text") if isinstance(entry, dict) else entry
-        if not isinstance(text, str) or not _encodable(text):
+        if not isinstance(text, str) or not encodable(text):
             raise UserError(f'{path}:{number}: found {line[:80]!r}; allowed is a JSON string or an object with "text"')
         texts.append(text)
     if not texts:
         raise UserError(f"{path} has no texts; allowed is one JSON string or object per line")
     return texts
-
-
-def _encodable(text: str) -> bool:
-    """Not so for half of a surrogate pair: no tokenizer takes it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def serve(options: argparse.Namespace) -> Answer:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-import yaml
-from tiny import tiny_base, tiny_rows
+from tiny import tiny_file
 
 from mlops import config, pipeline
 from mlops.tracking import client
@@ -15,21 +13,7 @@ from mlops.tracking import client
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in tiny_rows(240)), encoding="utf-8")
-    values = {
-        "name": "tiny",
-        "task": "text-classification",
-        "data": {"source": str(rows)},
-        "model": {"base": str(tiny_base(tmp_path / "base")), "max_length": 24},
-        "train": {"epochs": 6, "learning_rate": 5e-3, "batch_tokens": 512},
-        "gate": {"floor": 0.6, "resamples": 200},
-        "compress": {"max_drop": 0.2},
-        "verify": {"max_flips": 0.5},
-    }
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
+    return tiny_file(tmp_path, gate={"floor": 0.6, "resamples": 200})
 
 
 def test_a_promoted_retrain(file: Path) -> None:

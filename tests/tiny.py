@@ -12,6 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from mlops.config import PipelineConfig
 from mlops.types import (
@@ -245,3 +248,22 @@ def tiny_release(variant: str = "fp32", replaces: str | None = None, name: str =
         verdicts=tuple(Verdict(subject=subject, checks=(check,)) for subject in ("snapshot", "candidate", variant)),
         replaces=replaces,
     )
+
+
+def tiny_file(folder: Path, **sections: Any) -> Path:
+    """A pipeline file on a tiny base and 240 learnable rows (rows.jsonl); sections replace its own."""
+    rows = folder / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in tiny_rows(240)), encoding="utf-8")
+    values = {
+        "name": "tiny",
+        "task": "text-classification",
+        "data": {"source": str(rows)},
+        "model": {"base": str(tiny_base(folder / "base")), "max_length": 24},
+        "train": {"epochs": 6, "learning_rate": 5e-3, "batch_tokens": 512},
+        "gate": {"floor": 0.6, "margin": 0.2, "resamples": 500},
+        "compress": {"max_drop": 0.2},
+        "verify": {"max_flips": 0.5},
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values | sections), encoding="utf-8")
+    return path

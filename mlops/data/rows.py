@@ -65,7 +65,7 @@ def text_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
     # A character is one to four bytes: only in between is the exact size needed.
     if len(value) > max_bytes or (len(value) * 4 > max_bytes and _size(value) > max_bytes):
         return showable(value), "too_large"
-    if not _encodable(value):
+    if not encodable(value):
         return showable(value), "invalid_utf8"
     if "\x00" in value:
         return showable(value), "nul_byte"
@@ -89,7 +89,8 @@ def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8; not so for half of a surrogate pair, which no tokenizer takes."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from starlette.testclient import TestClient
-from tiny import tiny_base, tiny_rows
+from tiny import tiny_file
 
 from mlops import config, ledger, pipeline, promotion, registry
 from mlops.errors import StoreError, UserError
@@ -26,21 +25,7 @@ from mlops.serving.releases import Loader
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A pipeline file on a tiny base and 240 learnable rows."""
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in tiny_rows(240)), encoding="utf-8")
-    values = {
-        "name": "tiny",
-        "task": "text-classification",
-        "data": {"source": str(rows)},
-        "model": {"base": str(tiny_base(tmp_path / "base")), "max_length": 24},
-        "train": {"epochs": 6, "learning_rate": 5e-3, "batch_tokens": 512},
-        "gate": {"floor": 0.6, "margin": 0.2, "resamples": 500},
-        "compress": {"max_drop": 0.2},
-        "verify": {"max_flips": 0.5},
-    }
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
+    return tiny_file(tmp_path)
 
 
 def retrain(path: Path, *overrides: str, force: bool = False) -> dict[str, Any]:

@@ -123,6 +123,8 @@ class Store:
         try:
             for name in manifest["files"]:
                 self.blobs.download(f"{prefix}/{name}", temporary / name)
+            # The same folder as on a local store: its readers may carry the manifest on.
+            (temporary / MANIFEST).write_bytes(_manifest_bytes(manifest))
             temporary.rename(target)
         except KeyError as missing:
             raise StoreError(f"{self.blobs.uri(missing.args[0])} is missing; its manifest lists it") from None

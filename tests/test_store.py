@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_an_artifact_comes_back_and_is_named_by_its_content(store: Store, tmp_pa
     assert first.size_bytes == 2
     fetched = store.fetch(first)
     assert {path.name: path.read_text() for path in fetched.iterdir() if path.name != MANIFEST} == {"a": "1", "b": "2"}
+    assert hashlib.sha256((fetched / MANIFEST).read_bytes()).hexdigest() == first.sha256
 
 
 def test_without_its_manifest_an_artifact_does_not_exist(tmp_path: Path) -> None:

@@ -123,6 +123,25 @@ def test_a_champion_whose_files_are_gone_is_not_passed_over(file: Path, home: Pa
     assert [row["version"] for row in registry.releases("tiny")] == ["1"]
 
 
+def test_the_store_on_s3(file: Path, s3_server: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EVERGREEN_STORE", f"s3://evergreen/{file.parent.name}/main-job")
+    assert retrain(file)["outcome"] == "promoted"
+    assert retrain(file)["outcome"] == "skipped"
+    assert retrain(file, "train.seed=14")["champion_before"]["version"] == "1"
+    assert not (home / "store").exists()
+    # Another machine has neither the files nor the cache.
+    shutil.rmtree(home / "cache")
+    loader = Loader("tiny", poll=60)
+    loader.refresh()
+    assert loader.served is not None, loader.problem
+    assert loader.served.version == "2"
+    promotion.rollback("tiny", "a test")
+    loader.refresh()
+    assert loader.served.version == "1"
+
+
 def test_the_commands(file: Path) -> None:
     summary = json.loads(mlops("run", str(file), "--json"))
     assert summary["outcome"] == "promoted"

@@ -30,9 +30,9 @@ def check_pipeline(config: PipelineConfig) -> tuple[Verdict, dict[str, Any]]:
     """Pins the base model, reads and validates the data; the verdict, and facts for a person.
 
     Raises UserError; where both the base model and the data cannot be reached, one that names both.
-
     Not `prepare`: it would write down which rows are test rows for good, which is a run's business.
     """
+    from mlops import tasks
     from mlops.steps.source import source
     from mlops.steps.validate import validate
     from mlops.training.base import pin
@@ -46,6 +46,7 @@ def check_pipeline(config: PipelineConfig) -> tuple[Verdict, dict[str, Any]]:
             raise UserError(f"{error}\n  {other}") from error
         raise
     raw = source(config)
+    tasks.require_metric(tasks.get(config.task), config.gate.metric, raw.labels)
     facts = {"base": f"{base.uri} ({base.sha256[:12]})", "rows": raw.rows, "labels": list(raw.labels)}
     return validate(config, raw), facts
 

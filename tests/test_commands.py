@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import tiny_rows
+from tiny import tiny_file, tiny_rows
 
 from mlops import commands
 from mlops.cli import main
@@ -103,3 +103,11 @@ def test_check_names_the_base_and_the_data(capsys: pytest.CaptureFixture[str], t
     said = refused(capsys, "check", str(path))
     assert "absent-model" in said
     assert "no such file or folder" not in said
+
+
+def test_check_knows_the_metrics_of_the_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tiny_file(tmp_path)
+    assert main(["check", str(path)]) == 0
+    assert "in order" in capsys.readouterr().out
+    said = refused(capsys, "check", str(path), "--set", "gate.metric=f1/fire")
+    assert "gate.metric: found 'f1/fire'; allowed with these labels: accuracy, macro_f1, weighted_f1, f1/metals" in said

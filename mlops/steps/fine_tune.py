@@ -11,7 +11,7 @@ from typing import Any
 from mlops.config import PipelineConfig
 from mlops.errors import BaseModelError, UserError
 from mlops.store import open_store
-from mlops.tasks import get
+from mlops.tasks import get, require_metric
 from mlops.tasks.base import Examples, Task
 from mlops.types import Base, ModelArtifact, Run, Snapshot
 
@@ -62,9 +62,7 @@ def _check(config: PipelineConfig, snapshot: Snapshot, task: Task) -> None:
         raise UserError(f"the snapshot has the labels {list(snapshot.labels)}; a classifier needs two or more")
     if not snapshot.rows.get("train"):
         raise UserError(f"the snapshot has no rows in train; it has {snapshot.rows}")
-    names = task.metric_names(snapshot.labels)
-    if config.gate.metric not in names:
-        raise UserError(f"gate.metric: found {config.gate.metric!r}; allowed with these labels: {', '.join(names)}")
+    require_metric(task, config.gate.metric, snapshot.labels)
 
 
 def _check_tokens(model: Any, rows: Examples, validation: Examples, base: Base) -> None:

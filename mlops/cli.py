@@ -59,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     pipeline(run)
     run.add_argument("--force", action="store_true", help="retrain although nothing has changed")
     as_json(run)
+    init = _expectations_init(sub.add_parser("expectations", help="init: write a first suite from the data"))
+    pipeline(init)
+    init.add_argument("--force", action="store_true", help="write over an existing suite")
     step = add(
         "step", commands.step, "run one step: JSON {config, run, values} on stdin, JSON {output, seconds} on stdout"
     )
@@ -88,6 +91,17 @@ def parser() -> argparse.ArgumentParser:
     doctor = add("doctor", commands.doctor, "what this machine and these settings can do")
     as_json(doctor)
     return top
+
+
+def _expectations_init(suites: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    from mlops import commands
+
+    suites.description = "the suites that the data is judged by"
+    under = suites.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    words = "write a first suite from a profile of the data"
+    init = under.add_parser("init", help=words, description=words)
+    init.set_defaults(run=commands.expectations_init)
+    return init
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

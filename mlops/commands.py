@@ -52,6 +52,26 @@ def _human(summary: dict[str, Any], table: str) -> str:
     return f"{table}\nlook at{places}"
 
 
+def expectations_init(options: argparse.Namespace) -> Answer:
+    """Writes a first suite from a profile of the data; an existing one is kept unless --force."""
+    from mlops import config, doctor
+    from mlops.config_files import read_yaml
+    from mlops.expectations.profile import suite_path
+
+    raw, _ = read_yaml(Path(options.pipeline), "the pipeline file")
+    named = raw.get("expectations") if isinstance(raw, dict) else None
+    # The suite that the file names may be the one that is to be written.
+    pipeline = config.load(options.pipeline, [*options.overrides, "expectations=null"])
+    path = suite_path(pipeline, named if isinstance(named, str) else None)
+    if path.exists() and not options.force:
+        raise UserError(f"{path} exists; --force writes it anew")
+    text = doctor.profile_pipeline(pipeline)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    hint = "" if named else f"\nadd to {options.pipeline}: expectations: {path.relative_to(pipeline.root)}"
+    return f"wrote {path}; read it, then: mlops check {options.pipeline}{hint}", 0
+
+
 def step(options: argparse.Namespace) -> Answer:
     """One step on values as JSON; a rejected data set or candidate exits 3 with its verdict in the JSON."""
     from mlops import flow, pipeline

@@ -107,10 +107,34 @@ class SplitSources(Section):
     validation: SourceUri | None = None
 
 
+class Window(Section):
+    """Which rows of a growing source are used: those of the last days by a time column, or the newest so many.
+
+    last: a span such as 180d, 26w, 36h, counted back from the newest row. format: how the times are written, in the
+    signs of strptime; none takes ISO 8601. rows: the newest by the time column, where there is one, else the last read.
+    """
+
+    column: Annotated[str, Field(min_length=1)] | None = None
+    last: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[hdw]$")] | None = None
+    format: Annotated[str, Field(min_length=2)] | None = None
+    rows: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Window:
+        if (self.last is None) == (self.rows is None):
+            raise ValueError("allowed: {column: NAME, last: 180d}, or {rows: 500000}")
+        if self.last and not self.column:
+            raise ValueError(
+                f"last: {self.last} needs the column that holds each row's time: {{column: NAME, last: …}}"
+            )
+        return self
+
+
 class DataSection(Section):
     """Where the labelled text comes from.
 
     take: only this first share of the rows, in a stable order by row id; to rehearse growth or draw a learning curve.
+    window: which rows of a source that grows. min_new_rows: with fewer new ones than that a run is skipped.
     labels: the allowed labels; none takes what the expectations allow, or what the data has often enough.
     """
 
@@ -120,6 +144,8 @@ class DataSection(Section):
     splits: Shares | SplitSources = Shares()
     labels: tuple[str, ...] | None = None
     take: Annotated[float, Field(gt=0, le=1)] = 1.0
+    window: Window | None = None
+    min_new_rows: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -150,6 +176,7 @@ class DataSection(Section):
         if self.source is None and isinstance(self.splits, Shares):
             raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
         extra = [name for name in ("id", "time", "group") if getattr(self.columns, name)]
+        extra += ["window.column"] if self.window and self.window.column else []
         if self.format == "text-folders" and extra:
             raise ValueError(
                 f"data.columns has {', '.join(extra)}; text-folders are files, they have text and label only"
@@ -170,18 +197,28 @@ class Expectation(Section):
 
 
 class ValidateSection(Section):
-    """Limits of the data gate that hold for every pipeline."""
+    """Limits of the data gate that hold for every pipeline.
+
+    label_noise: most rows that are searched for wrong labels; 0 turns the search off. max_label_noise: estimated share of
+    wrong labels from which the data set is rejected.
+    """
 
     max_quarantined: Share = 0.2
     max_text_bytes: Annotated[int, Field(ge=1)] = 1_000_000
     min_rows_per_label: Annotated[int, Field(ge=1)] = 5
     min_rows: Annotated[int, Field(ge=1)] = 20
+    label_noise: Annotated[int, Field(ge=0)] = 10_000
+    max_label_noise: Share = 1.0
 
 
 class PrepareSection(Section):
-    """near_duplicate: Jaccard similarity of word shingles from which two texts are one group; none turns grouping off."""
+    """near_duplicate: Jaccard similarity of the texts' words from which two are one group; none turns grouping off. The
+    default joins a text and its copy with 10% of the words replaced. drop_label_issues: rows of train whose labels the
+    data gate suspects are not trained on.
+    """
 
-    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.8
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.76
+    drop_label_issues: bool = False
 
 
 class ModelSection(Section):

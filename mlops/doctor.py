@@ -48,7 +48,24 @@ def check_pipeline(config: PipelineConfig) -> tuple[Verdict, dict[str, Any]]:
     raw = source(config)
     tasks.require_metric(tasks.get(config.task), config.gate.metric, raw.labels)
     facts = {"base": f"{base.uri} ({base.sha256[:12]})", "rows": raw.rows, "labels": list(raw.labels)}
-    return validate(config, raw), facts
+    return validate(config, raw, base, raw.parent_sha256), facts
+
+
+def profile_pipeline(config: PipelineConfig) -> str:
+    """A first suite for the pipeline's data, as YAML text. Raises UserError where data or base model cannot be read."""
+    from mlops.data.checks import check_rows
+    from mlops.expectations.profile import first_suite
+    from mlops.steps.source import source
+    from mlops.steps.validate import known_facts, load_rows, suite_frame
+    from mlops.store import open_store
+    from mlops.training.base import pin
+
+    base, store = pin(config.model.base), open_store()
+    table = load_rows(store, source(config))
+    frame = suite_frame(store, table, check_rows(table, config, ()), None)
+    if not len(frame):
+        raise UserError(f"none of {table.num_rows} rows is usable: mlops check says why; there is nothing to profile")
+    return first_suite(frame, config, known_facts(store, config, base, None))
 
 
 def examine() -> list[dict[str, str]]:

@@ -14,9 +14,10 @@ from mlops.errors import NotFound
 class Step:
     """One step of the flow.
 
-    inputs: parameter -> name of the value it gets ("run.champion" is a field of the run). output: name and type of the
-    value that it gives. sections: those of the pipeline file that it reads. memo: whether equal inputs may reuse the
-    earlier output; not so where a step looks at the outside. loads_model: runs in a process of its own under Airflow.
+    inputs: parameter -> name of the value it gets ("run.champion" is a field of the run, "raw.rows" one of a value).
+    output: name and type of the value that it gives. sections: those of the pipeline file that it reads. memo: whether
+    equal inputs may reuse the earlier output; not so where a step looks at the outside. loads_model: runs in a process of
+    its own under Airflow.
     """
 
     name: str
@@ -40,10 +41,10 @@ STEPS: tuple[Step, ...] = (
     Step("source", {}, "raw", "Snapshot", memo=False, doc="Pin the input to a content-addressed snapshot."),
     Step(
         "validate",
-        {"snapshot": "raw"},
+        {"snapshot": "raw", "base": "run.base", "parent": "raw.parent_sha256"},
         "data_verdict",
         "Verdict",
-        ("task", "data", "validate", "suite"),
+        ("task", "data", "model", "validate", "prepare", "suite"),
         doc="Great Expectations and the text data gate; bad rows go to quarantine.",
     ),
     Step(

@@ -67,11 +67,10 @@ def start(config: PipelineConfig, force: bool = False, airflow: Mapping[str, str
 
 def _input(name: str, run: Run, values: Mapping[str, Any]) -> Any:
     head, _, attribute = name.partition(".")
-    if head == "run":
-        return getattr(run, attribute) if attribute else run
-    if head not in values:
+    if head != "run" and head not in values:
         raise NotFound(f"the value {head!r} was not handed over; there are: {', '.join(values) or 'none'}")
-    return values[head]
+    value = run if head == "run" else values[head]
+    return getattr(value, attribute) if attribute else value
 
 
 def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Result:
@@ -130,6 +129,8 @@ def typed(type_name: str, value: Any) -> Any:
 def stop(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Stop | None:
     """Whether the retrain ends after this step, and why."""
     output: Any = values.get(step.output)
+    if step.name == "source" and not run.force and output.new_rows is not None:
+        return _too_few(config, output)
     if step.name == "validate" and output.outcome != "pass":
         return Stop("rejected", output.explain())
     if step.name == "prepare" and not run.force and run.champion:
@@ -141,6 +142,13 @@ def stop(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]
     if step.name == "promote":
         return Stop(output.outcome, output.reason)
     return None
+
+
+def _too_few(config: PipelineConfig, raw: Snapshot) -> Stop | None:
+    least = config.data.min_new_rows
+    if raw.new_rows is None or raw.new_rows >= least:
+        return None
+    return Stop("skipped", f"{raw.new_rows} new rows since the last retrain; data.min_new_rows is {least}")
 
 
 def _unchanged(config: PipelineConfig, run: Run, champion: Release, snapshot: Snapshot) -> Stop | None:

@@ -28,6 +28,12 @@ class Settings:
         return self.home / "locks"
 
     @property
+    def mlflow_url(self) -> str | None:
+        """Where a browser finds MLflow: EVERGREEN_MLFLOW_URL, else the tracking server's own address where it has one."""
+        found = os.environ.get("EVERGREEN_MLFLOW_URL") or self.tracking_uri
+        return found.rstrip("/") if found.startswith(("http://", "https://")) else None
+
+    @property
     def mlflow_db(self) -> Path:
         return self.home / "mlflow" / "mlflow.db"
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from mlops import settings
 from mlops.config import PipelineConfig
+from mlops.data.parents import record
+from mlops.expectations.docs import docs_folder
 from mlops.pipeline import Stop
 from mlops.store import open_store
 from mlops.types import Evaluation, Release, Run, Selection, Snapshot, Verdict
@@ -27,6 +29,9 @@ def finish(
     """
     from mlops import tracking
 
+    if values.get("snapshot") and ending.outcome != "skipped":
+        # Now, not when it was read: after a crash the next run must find the same rows as new as this one did.
+        record(open_store(), values["raw"])
     summary = summarise(config, run, values, seconds, ending)
     folder = settings.current().home / "runs" / config.name / run.retrain_id
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,14 +110,17 @@ def _champion(champion: Release | None, evaluation: Evaluation | None) -> dict[s
 
 
 def _verdicts(values: Mapping[str, Any], selection: Selection | None, ending: Stop) -> list[Verdict]:
-    found = [values[name] for name in ("data_verdict", "gate_verdict") if values.get(name)]
+    snapshot: Snapshot | None = values.get("snapshot")
+    data = [values.get("data_verdict"), snapshot.verdict if snapshot else None, values.get("gate_verdict")]
+    found = [verdict for verdict in data if verdict]
     return [*found, *(selection.verdicts.values() if selection else ()), *ending.verdicts]
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     keys = {"name", "observed", "allowed", "outcome", "detail"}
     checks = [check.model_dump(include=keys) for check in verdict.checks]
-    return {"subject": verdict.subject, "outcome": verdict.outcome, "checks": checks}
+    told = {"subject": verdict.subject, "outcome": verdict.outcome, "checks": checks}
+    return told | ({"data_docs": verdict.docs} if verdict.docs else {})
 
 
 def _snapshot(snapshot: Snapshot, verdict: Verdict | None) -> dict[str, Any]:
@@ -122,6 +130,10 @@ def _snapshot(snapshot: Snapshot, verdict: Verdict | None) -> dict[str, Any]:
         "quarantined": quarantined,
         "deduplicated": snapshot.deduplicated,
         "sha256": snapshot.revision,
+        "window": snapshot.window,
+        "watermark": snapshot.watermark,
+        "parent_sha256": snapshot.parent_sha256,
+        "new_rows": snapshot.new_rows,
     }
 
 
@@ -140,7 +152,7 @@ def links(config: PipelineConfig, run: Run, values: Mapping[str, Any], files: Ma
     found = {name: str(path) for name, path in files.items()}
     raw: Snapshot | None = values.get("raw")
     if raw:
-        docs = settings.current().data_docs / config.name / raw.revision[:12] / "index.html"
+        docs = docs_folder(config.name, raw.revision) / "index.html"
         if docs.exists():
             found["data_docs"] = str(docs)
     if run.mlflow_run_id:

@@ -12,6 +12,7 @@ from typing import Any
 from mlops import __version__, settings
 from mlops.code import git_commit
 from mlops.config import PipelineConfig
+from mlops.expectations.docs import docs_folder
 from mlops.types import Evaluation, Run, Selection, Snapshot
 
 log = logging.getLogger("evergreen")
@@ -106,6 +107,7 @@ def finish_run(
     _log(api, run_id, _metrics(values, seconds))
     for path in files.values():
         api.log_artifact(run_id, str(path))
+    _data_docs(api, run_id, config, values)
     snapshot: Snapshot | None = values.get("snapshot") or values.get("raw")
     if snapshot:
         _input(api, run_id, config, snapshot)
@@ -117,6 +119,31 @@ def finish_run(
     api.set_tag(run_id, "evergreen.reason", summary["reason"][:4000])
     api.set_tag(run_id, "mlflow.note.content", f"**{summary['outcome']}**\n\n```\n{summary['reason'][:4000]}\n```")
     api.set_terminated(run_id, "FAILED" if summary["outcome"] == "rejected" else "FINISHED")
+
+
+def _data_docs(api: Any, run_id: str, config: PipelineConfig, values: Mapping[str, Any]) -> None:
+    """The pages of the data's validation among the run's artifacts, so that who has MLflow has them."""
+    verdict, raw = values.get("data_verdict"), values.get("raw")
+    if verdict is None or raw is None:
+        return
+    if verdict.docs:
+        api.set_tag(run_id, "evergreen.data_docs", verdict.docs)
+    folder = docs_folder(config.name, raw.revision)
+    if folder.is_dir():
+        api.log_artifacts(run_id, str(folder), "data_docs")
+
+
+def artifact_url(run_id: str | None, name: str) -> str | None:
+    """Where a browser finds a run's artifact; none without an MLflow server that a browser can reach."""
+    where = settings.current().mlflow_url
+    if where is None or run_id is None:
+        return None
+    try:
+        home = client().get_run(run_id).info.experiment_id
+    except Exception as error:  # a link is not worth a retrain
+        log.warning("MLflow did not say where run %s is: %s", run_id, error)
+        return None
+    return f"{where}/#/experiments/{home}/runs/{run_id}/artifacts/{name}"
 
 
 def _params(api: Any, run_id: str, config: PipelineConfig) -> None:

@@ -33,12 +33,67 @@ class ArtifactRef(Value):
     size_bytes: int
 
 
+class Check(Value):
+    """One rule with what was observed and what is allowed."""
+
+    name: str
+    observed: float | int | str | None
+    allowed: float | int | str | None
+    unit: str = ""
+    outcome: Outcome
+    detail: str = ""
+
+
+class Verdict(BaseModel):
+    """The recorded outcome of a judgement. Its outcome is computed from its checks and cannot be set.
+
+    docs: where a person reads more of it, on the machine that judged.
+    """
+
+    # The outcome is in the JSON that readers see; on the way in it is dropped and computed again.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    subject: str
+    checks: tuple[Check, ...]
+    report: ArtifactRef | None = None
+    docs: str | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def outcome(self) -> Literal["pass", "inconclusive", "fail"]:
+        outcomes = {check.outcome for check in self.checks}
+        if not self.checks or "fail" in outcomes:
+            return "fail"
+        return "inconclusive" if "inconclusive" in outcomes else "pass"
+
+    def explain(self) -> str:
+        """One line per check that did not pass; no checks at all is a failure of its own."""
+        if not self.checks:
+            return f"{self.subject}: fail, nothing was checked"
+        lines = [f"{self.subject}: {self.outcome}"]
+        for check in self.checks:
+            if check.outcome != "pass":
+                seen, rule = f"{check.observed}{check.unit}", f"{check.allowed}{check.unit}"
+                text = f"  {check.outcome}: {check.name} observed {seen}, allowed {rule}"
+                lines.append(text + (f" ({check.detail})" if check.detail else ""))
+        return "\n".join(lines)
+
+    def require(self) -> None:
+        """Raises Rejected, with every failed check, unless the outcome is "pass"."""
+        if self.outcome != "pass":
+            raise Rejected(self)
+
+
 class Snapshot(Value):
     """An immutable set of rows with its splits.
 
     revision: sha256 of the content alone (two runs over the same rows agree). splits: one Parquet folder each; a raw
     snapshot, as `source` gives it, has the split "all" unless the pipeline names its splits by URI. labels: sorted.
-    split_book: which split every text ever seen by the pipeline belongs to. deduplicated: rows dropped as exact copies.
+    window: which rows of the source it holds. watermark: the newest row's time. parent_sha256: revision of the raw
+    snapshot that it is compared with, that of the last retrain on other rows. new_rows: rows whose text the last retrain
+    did not have; none where there was none.
+    split_book: which split every text ever seen by the pipeline belongs to. deduplicated: rows dropped as copies, as
+    contradicting, or because they resemble rows of test. verdict: what `prepare` found; none in a raw snapshot.
     """
 
     pipeline: str
@@ -47,10 +102,13 @@ class Snapshot(Value):
     rows: dict[str, int]
     labels: tuple[str, ...]
     window: dict[str, Any] | None = None
+    watermark: str | None = None
     parent_sha256: str | None = None
+    new_rows: int | None = None
     quarantined: int = 0
     deduplicated: int = 0
     split_book: ArtifactRef | None = None
+    verdict: Verdict | None = None
 
 
 class ModelArtifact(Value):
@@ -97,53 +155,6 @@ class Evaluation(Value):
     per_row: ArtifactRef
     latency: Latency | None = None
     size: int = 0
-
-
-class Check(Value):
-    """One rule with what was observed and what is allowed."""
-
-    name: str
-    observed: float | int | str | None
-    allowed: float | int | str | None
-    unit: str = ""
-    outcome: Outcome
-    detail: str = ""
-
-
-class Verdict(BaseModel):
-    """The recorded outcome of a judgement. Its outcome is computed from its checks and cannot be set."""
-
-    # The outcome is in the JSON that readers see; on the way in it is dropped and computed again.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    subject: str
-    checks: tuple[Check, ...]
-    report: ArtifactRef | None = None
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def outcome(self) -> Literal["pass", "inconclusive", "fail"]:
-        outcomes = {check.outcome for check in self.checks}
-        if not self.checks or "fail" in outcomes:
-            return "fail"
-        return "inconclusive" if "inconclusive" in outcomes else "pass"
-
-    def explain(self) -> str:
-        """One line per check that did not pass; no checks at all is a failure of its own."""
-        if not self.checks:
-            return f"{self.subject}: fail, nothing was checked"
-        lines = [f"{self.subject}: {self.outcome}"]
-        for check in self.checks:
-            if check.outcome != "pass":
-                seen, rule = f"{check.observed}{check.unit}", f"{check.allowed}{check.unit}"
-                text = f"  {check.outcome}: {check.name} observed {seen}, allowed {rule}"
-                lines.append(text + (f" ({check.detail})" if check.detail else ""))
-        return "\n".join(lines)
-
-    def require(self) -> None:
-        """Raises Rejected, with every failed check, unless the outcome is "pass"."""
-        if self.outcome != "pass":
-            raise Rejected(self)
 
 
 class Variants(Value):
@@ -206,7 +217,7 @@ class Promotion(Value):
     fence: int | None = None
 
 
-_NOT_IDENTITY = {"uri", "parent_sha256", "window", "split_book", "size_bytes"}
+_NOT_IDENTITY = {"uri", "parent_sha256", "window", "split_book", "size_bytes", "docs"}
 
 
 def identity(value: Any) -> str:

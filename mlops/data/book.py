@@ -2,72 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from mlops import settings
 from mlops.store import Store
 from mlops.types import ArtifactRef
 
-KEPT_OUT = "kept_out"  # a near-duplicate of a test text: in no split, and never to be trained on
-# The stronger wins where two runs disagree: what was in test once is test for ever.
-STRENGTH = {"train": 0, "validation": 1, KEPT_OUT: 2, "test": 3}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Codes = npt.NDArray[np.int8]
+
+# Splits as numbers: the stronger wins where two runs disagree, for what was in test once is test for ever. Kept out is a
+# near-duplicate of a test text: in no split, and never to be trained on.
+UNSEEN, TRAIN, VALIDATION, KEPT_OUT, TEST = -1, 0, 1, 2, 3
+CODES = {"train": TRAIN, "validation": VALIDATION, "kept_out": KEPT_OUT, "test": TEST}
+NAMES = {code: name for name, code in CODES.items()}
 _FILE = "book.parquet"
 _KIND = "split-book"
 
 
-class Entry(NamedTuple):
-    """group: key of the near-duplicate group when the text was first seen; unit: value of columns.group, if any."""
+def book_schema() -> pa.Schema:
+    """key: the text's digest whatever its case. unit: value of columns.group. text: of test texts alone, so that later rows
+    can be compared with them when they have left the source."""
+    import pyarrow as pa
 
-    split: str
-    group: str
-    unit: str | None = None
-
-
-Book = dict[str, Entry]  # by mlops.data.text.text_key
+    fields = [("key", pa.binary(16)), ("split", pa.int8()), ("unit", pa.string()), ("text", pa.string())]
+    return pa.schema(fields)
 
 
-def read_book(store: Store, ref: ArtifactRef | None) -> Book:
+def empty_book() -> pa.Table:
+    return book_schema().empty_table()
+
+
+def read_book(store: Store, ref: ArtifactRef | None) -> pa.Table:
     """The book behind a reference; an empty one where there is none yet."""
     import pyarrow.parquet as pq
 
     if ref is None:
-        return {}
+        return empty_book()
     with pq.ParquetFile(store.fetch(ref) / _FILE) as file:
-        columns = file.read().to_pydict()
-    entries = map(Entry, columns["split"], columns["group"], columns["unit"])
-    return dict(zip(columns["text_key"], entries, strict=True))
+        return file.read().cast(book_schema())
 
 
-def put_book(store: Store, book: Book) -> ArtifactRef:
+def put_book(store: Store, book: pa.Table) -> ArtifactRef:
     """Stores a book; the same entries give the same artifact, in whatever order they came."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    keys = sorted(book)
-    columns = {
-        "text_key": pa.array(keys, pa.string()),
-        "split": pa.array([book[key].split for key in keys], pa.string()),
-        "group": pa.array([book[key].group for key in keys], pa.string()),
-        "unit": pa.array([book[key].unit for key in keys], pa.string()),
-    }
     with store.workspace() as folder:
-        pq.write_table(pa.table(columns), folder / _FILE)
+        pq.write_table(book.sort_by("key"), folder / _FILE, use_dictionary=["split", "unit"])
         return store.put(folder, _KIND)
 
 
-def merge(book: Mapping[str, Entry], other: Mapping[str, Entry]) -> Book:
+def known_splits(book: pa.Table, keys: pa.Array) -> Codes:
+    """The split of each key [n], UNSEEN where the book does not have it."""
+    return _looked_up(book["split"], book["key"], keys)
+
+
+def unit_splits(book: pa.Table, units: pa.Array) -> Codes:
+    """The strongest split that each unit [n] ever was in; UNSEEN for new ones and for missing ones."""
+    import pyarrow.compute as pc
+
+    known = book.filter(pc.is_valid(book["unit"]))
+    if not known.num_rows:
+        return np.full(len(units), UNSEEN, dtype=np.int8)
+    strongest = known.group_by("unit").aggregate([("split", "max")])
+    return _looked_up(strongest["split_max"], strongest["unit"], units)
+
+
+def _looked_up(values: pa.ChunkedArray, keys: pa.ChunkedArray, wanted: pa.Array) -> Codes:
+    import pyarrow.compute as pc
+
+    places = pc.fill_null(pc.index_in(wanted, keys.combine_chunks(), skip_nulls=True), -1).to_numpy()
+    table = np.append(values.to_numpy(), np.int8(UNSEEN)).astype(np.int8)
+    return np.asarray(table[places])
+
+
+def unseen_test_texts(book: pa.Table, keys: pa.Array) -> pa.Table:
+    """The book's test texts that are not among the keys: rows of long ago that new ones are still compared with."""
+    import pyarrow.compute as pc
+
+    frozen = book.filter(pc.and_(pc.equal(book["split"], TEST), pc.is_valid(book["text"])))
+    return frozen.filter(pc.invert(pc.is_in(frozen["key"], keys)))
+
+
+def merge(book: pa.Table, other: pa.Table) -> pa.Table:
     """Both books' entries; of two for one text, the stronger split, else the first book's."""
-    merged = dict(book)
-    for key, entry in other.items():
-        known = merged.get(key)
-        if known is None or STRENGTH[entry.split] > STRENGTH[known.split]:
-            merged[key] = entry
-    return merged
+    import pyarrow as pa
+
+    both = pa.concat_tables([book, other])
+    codes = both["key"].combine_chunks().dictionary_encode().indices.to_numpy()
+    strength = -both["split"].to_numpy().astype(np.int64)
+    order = np.lexsort((np.arange(len(codes)), strength, codes))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = codes[order][1:] != codes[order][:-1]
+    return both.take(pa.array(np.sort(order[first])))
 
 
-def publish(store: Store, pipeline: str, pinned: ArtifactRef | None, book: Book) -> ArtifactRef:
+def publish(store: Store, pipeline: str, pinned: ArtifactRef | None, book: pa.Table) -> ArtifactRef:
     """Stores the book and points the pipeline to it; returns the book's own reference.
 
     Where another run has moved the pointer since `pinned`, the pointer gets both runs' entries.

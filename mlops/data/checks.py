@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from mlops.config import PipelineConfig
 from mlops.data.rows import PROBLEMS
 from mlops.data.text import normalise
+from mlops.data.times import looks_like
 from mlops.types import Check, Outcome
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 REASONS = {
     **PROBLEMS,
@@ -29,61 +32,96 @@ class Fault(NamedTuple):
     detail: str
 
 
-def check_rows(frame: pd.DataFrame, config: PipelineConfig, declared: Sequence[str]) -> dict[int, Fault]:
-    """Faults by the frame's index; one per row, the first that applies.
+def check_rows(table: pa.Table, config: PipelineConfig, declared: Sequence[str]) -> dict[int, Fault]:
+    """Faults by row number; one per row, the first that applies.
 
-    frame: columns text, label, problem; missing values are None. declared: labels that the pipeline or its suite
-    names; where there are none, a label must have validate.min_rows_per_label rows.
+    table: columns text, label, problem and, where the source has one, time. declared: labels that the pipeline or its
+    suite names; where there are none, a label must have validate.min_rows_per_label rows.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     faults: dict[int, Fault] = {}
-    allowed = set(config.data.labels or ())
-    counts: dict[str, int] = {}
-    for index, text, label, problem in zip(frame.index, frame["text"], frame["label"], frame["problem"], strict=True):
-        fault = _fault(text, label, problem, allowed)
-        if fault:
-            faults[index] = fault
-        else:
-            counts[label] = counts.get(label, 0) + 1
+    bad = np.zeros(table.num_rows, dtype=bool)
+
+    def mark(flags: pa.ChunkedArray, fault: Callable[[int], Fault]) -> None:
+        places = np.flatnonzero(pc.fill_null(flags, False).to_numpy() & ~bad)
+        bad[places] = True
+        faults.update((place, fault(place)) for place in places.tolist())
+
+    text, label, problem = table["text"], table["label"], table["problem"]
+    mark(pc.is_valid(problem), lambda place: _problem(table, place))
+    # A printable ASCII character is visible in any case; the others are looked at one by one.
+    dim = pc.invert(pc.fill_null(pc.match_substring_regex(text, "[!-~]"), False))
+    empty = dim.to_numpy().copy()
+    for place in np.flatnonzero(empty & ~bad):
+        value = text[int(place)].as_py()
+        empty[place] = value is None or not normalise(value)
+    missing = Fault("missing_text", "missing"), Fault("missing_text", "empty")
+    mark(pa.chunked_array([empty]), lambda place: missing[text[place].is_valid])
+    no_label = Fault("missing_label", "missing")
+    mark(pc.is_null(label), lambda place: no_label)
+    counts = dict(zip(*(part.to_pylist() for part in _counted(label.filter(pa.array(~bad)))), strict=True))
+    allowed = ", ".join(sorted(config.data.labels or ())[:20])
     least = config.validate_.min_rows_per_label
-    if not declared:
-        rare = {label for label, count in counts.items() if count < least}
-        for index, label in zip(frame.index, frame["label"], strict=True):
-            if label in rare and index not in faults:
-                faults[index] = Fault("rare_label", f"{label!r} has {counts[label]} rows, allowed is {least} or more")
+    reasons: dict[str, Fault] = {}
+    if config.data.labels:
+        for name in set(counts) - set(config.data.labels):
+            reasons[name] = Fault("unknown_label", f"found {name[:100]!r}; allowed: {allowed}")
+    elif not declared:
+        for name, count in counts.items():
+            if count < least:
+                reasons[name] = Fault("rare_label", f"{name!r} has {count} rows, allowed is {least} or more")
+    if reasons:
+        mark(pc.is_in(label, pa.array(list(reasons))), lambda place: reasons[label[place].as_py()])
     return faults
 
 
-def _fault(text: str | None, label: str | None, problem: str | None, allowed: set[str]) -> Fault | None:
-    if problem:
-        return Fault(problem, PROBLEMS.get(problem, problem))
-    if text is None or not normalise(text):
-        return Fault("missing_text", "empty" if text is not None else "missing")
-    if label is None:
-        return Fault("missing_label", "missing")
-    if allowed and label not in allowed:
-        return Fault("unknown_label", f"found {label[:100]!r}; allowed: {', '.join(sorted(allowed)[:20])}")
-    return None
+def _counted(labels: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    import pyarrow.compute as pc
+
+    found = pc.value_counts(labels)
+    return found.field("values"), found.field("counts")
 
 
-def row_problem_checks(frame: pd.DataFrame, faults: dict[int, Fault]) -> list[Check]:
+def _problem(table: pa.Table, place: int) -> Fault:
+    problem = table["problem"][place].as_py()
+    what = PROBLEMS.get(problem, problem)
+    if problem in ("unreadable_time", "future_time"):
+        time = table["time"][place].as_py()
+        what = (
+            f"found {time!r}: {looks_like(time)}"
+            if time and problem == "unreadable_time"
+            else f"found {time!r}; {what}"
+        )
+    return Fault(problem, what)
+
+
+def row_problem_checks(table: pa.Table, faults: dict[int, Fault]) -> list[Check]:
     """One warning per kind of row problem, with its count and the first ids."""
-    places: dict[str, list[str]] = {}
-    ids = frame["row_id"]
-    for index, fault in faults.items():
-        places.setdefault(fault.reason, []).append(ids[index])
+    places: dict[str, list[int]] = {}
+    details: dict[str, str] = {}
+    for place, fault in faults.items():
+        places.setdefault(fault.reason, []).append(place)
+        details.setdefault(fault.reason, fault.detail)
     checks = []
     for reason, found in sorted(places.items()):
-        shown = ", ".join(name[:100] for name in found[:3]) + (", …" if len(found) > 3 else "")
-        detail = f"{REASONS.get(reason, reason)}; set aside: {shown}"
+        names = table["row_id"].take(sorted(found)[:3]).to_pylist()
+        shown = ", ".join(name[:100] for name in names) + (", …" if len(found) > 3 else "")
+        what = details[reason] if reason in ("unreadable_time", "future_time") else REASONS.get(reason, reason)
+        detail = f"{what}; set aside: {shown}"
         checks.append(Check(name=f"rows:{reason}", observed=len(found), allowed=0, outcome="warn", detail=detail))
     return checks
 
 
-def repeated_id_check(frame: pd.DataFrame) -> Check:
+def repeated_id_check(table: pa.Table) -> Check:
     """Ids that more than one row of a split has: reported only."""
-    repeated = frame.duplicated(["split", "row_id"])
-    names = ", ".join(frame["row_id"][repeated].unique()[:3])
-    count = int(repeated.sum())
+    import pyarrow.compute as pc
+
+    counts = table.group_by(["split", "row_id"]).aggregate([([], "count_all")])
+    again = counts.filter(pc.greater(counts["count_all"], 1))
+    names = ", ".join(again["row_id"].unique().to_pylist()[:3])
+    count = int(pc.sum(again["count_all"]).as_py() or 0) - again.num_rows
     return Check(
         name="rows:duplicate_id",
         observed=count,
@@ -93,16 +131,16 @@ def repeated_id_check(frame: pd.DataFrame) -> Check:
     )
 
 
-def limit_checks(frame: pd.DataFrame, faults: dict[int, Fault], config: PipelineConfig) -> list[Check]:
+def limit_checks(table: pa.Table, faults: dict[int, Fault], config: PipelineConfig) -> list[Check]:
     """The limits on the whole: share set aside, usable rows, labels with rows."""
     rules = config.validate_
-    total, usable = len(frame), len(frame) - len(faults)
+    total, usable = table.num_rows, table.num_rows - len(faults)
     share = round(len(faults) / total, 6) if total else 1.0
     reasons: dict[str, int] = {}
     for fault in faults.values():
         reasons[fault.reason] = reasons.get(fault.reason, 0) + 1
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1]))
-    labels = sorted(set(frame["label"][~frame.index.isin(list(faults))]) - {None})
+    labels = sorted(set(table["label"].filter(good_rows(table, faults)).unique().to_pylist()) - {None})
     without = sorted(set(config.data.labels or ()) - set(labels))
     detail = ", ".join(labels[:20]) + (f"; no row of: {', '.join(without[:20])}" if without else "")
     few: Outcome = "warn" if without else "pass"
@@ -128,3 +166,12 @@ def limit_checks(frame: pd.DataFrame, faults: dict[int, Fault], config: Pipeline
             detail=detail,
         ),
     ]
+
+
+def good_rows(table: pa.Table, faults: dict[int, Fault]) -> pa.Array:
+    """Which rows have no fault, as a mask [n]."""
+    import pyarrow as pa
+
+    good = np.ones(table.num_rows, dtype=bool)
+    good[list(faults)] = False
+    return pa.array(good)

@@ -1,67 +1,81 @@
-"""Rows from a source, whatever its format: bad ones carry their problem, none stops the reading."""
+"""Records from a source, whatever its format: bad ones carry their problem, none stops the reading."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from mlops.config import Columns
+from mlops.config import Columns, PipelineConfig
+from mlops.data.archives import is_archive, opened
+from mlops.data.batches import tables
 from mlops.data.formats import READERS, SUFFIXES
-from mlops.data.rows import Record, Row, label_cell, plain_cell, showable, text_cell
+from mlops.data.packed import inner_name, unpacked
+from mlops.data.rows import Record
 from mlops.data.uris import SourceFile, locate
 from mlops.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger("evergreen")
 
 
-def read_rows(uri: str, format: str | None, columns: Columns, max_text_bytes: int) -> Iterator[Row]:
-    """The rows of a source in a stable order: files by name, then as they stand in the file.
+def read_tables(uri: str, config: PipelineConfig) -> Iterator[pa.Table]:
+    """The rows of a source in a stable order: files by name, then as they stand in the file; see `batches.tables`.
 
     Raises SourceError when it cannot be reached or read, holds no row, or no row has a configured column.
     """
-    files = locate(uri, columns.label)
-    kind = format or infer_format(uri, files)
-    files = _of_format(uri, files, kind)
-    names = Columns(text="text", label="label") if kind == "text-folders" else columns
-    wanted = [name for name in (names.text, names.label, names.id, names.group, names.time) if name]
+    columns, limit = source_columns(config), config.validate_.max_text_bytes
+    yield from tables(_records(uri, config, columns), columns, limit)
+
+
+def source_columns(config: PipelineConfig) -> Columns:
+    """The names of the columns in the source; the window's column is read as the time where no other is named."""
+    columns, window = config.data.columns, config.data.window
+    if window and window.column and not columns.time:
+        return columns.model_copy(update={"time": window.column})
+    return columns
+
+
+def _records(uri: str, config: PipelineConfig, columns: Columns) -> Iterator[Record]:
+    wanted = [name for name in (columns.text, columns.label, columns.id, columns.group, columns.time) if name]
     seen: dict[str, None] = {}
     count = parsed = 0
-    for file in files:
-        try:
-            for record in READERS[kind](file, max_text_bytes, wanted, seen):
-                count += 1
-                parsed += record.cells is not None
-                yield to_row(record, names, max_text_bytes)
-        except OSError as error:
-            raise SourceError(f"{uri}: {file.path} cannot be read: {error.strerror or error}") from error
+    for record in _of_source(uri, config, wanted, seen):
+        count += 1
+        parsed += record.cells is not None
+        yield record
     if parsed or (seen and not count):
         _require_columns(uri, wanted, seen)
     if not count:
-        raise SourceError(f"{uri}: is empty, found no row in {len(files)} file(s) read as {kind}")
+        raise SourceError(f"{uri}: is empty, found no row in it")
 
 
-def to_row(record: Record, columns: Columns, max_text_bytes: int) -> Row:
-    """A record's cells as text and label, with the first problem found, if any."""
-    cells = record.cells
-    if cells is None:
-        return Row(record.place, record.preview, None, record.problem)
-    row_id = plain_cell(cells.get(columns.id)) if columns.id else None
-    label, label_problem = label_cell(cells.get(columns.label), max_text_bytes)
-    text, problem = text_cell(cells.get(columns.text), max_text_bytes)
-    if label_problem and label is not None:
-        label = label[:100]
-    if text is not None and label_problem and not problem:
-        text = showable(text)
-    return Row(
-        row_id=row_id or record.place,
-        text=text,
-        label=label,
-        problem=problem or label_problem,
-        group=plain_cell(cells.get(columns.group)) if columns.group else None,
-        time=plain_cell(cells.get(columns.time)) if columns.time else None,
-    )
+def _of_source(uri: str, config: PipelineConfig, wanted: Sequence[str], seen: dict[str, None]) -> Iterator[Record]:
+    if uri.startswith("sql://"):
+        from mlops.data.sql import read_sql
+
+        yield from read_sql(uri, Path(config.root), wanted, seen)
+        return
+    limit = config.validate_.max_text_bytes
+    with ExitStack() as stack:
+        files = [file for found in locate(uri, wanted[1]) for file in _unarchived(found, stack)]
+        kind = config.data.format or infer_format(uri, files)
+        for packed in _of_format(uri, files, kind):
+            with unpacked(packed) as file:
+                try:
+                    yield from READERS[kind](file, limit, wanted, seen)
+                except OSError as error:
+                    raise SourceError(f"{uri}: {packed.path} cannot be read: {error.strerror or error}") from error
+
+
+def _unarchived(file: SourceFile, stack: ExitStack) -> list[SourceFile]:
+    """The file, or what an archive holds; unpacked until the source has been read."""
+    return stack.enter_context(opened(file)) if is_archive(file.name) else [file]
 
 
 def infer_format(uri: str, files: Sequence[SourceFile]) -> str:
@@ -92,7 +106,7 @@ def _of_format(uri: str, files: Sequence[SourceFile], kind: str) -> list[SourceF
 
 
 def _suffix(file: SourceFile) -> str:
-    return PurePosixPath(file.name).suffix.lower()
+    return PurePosixPath(inner_name(file.name)).suffix.lower()
 
 
 def _endings(files: Sequence[SourceFile]) -> str:

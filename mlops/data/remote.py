@@ -1,11 +1,10 @@
-"""Sources that are not on this disk: objects on S3 and data sets on the hub, brought into the cache."""
+"""Data sets on the hub, brought into the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -15,79 +14,6 @@ from mlops.errors import SourceError
 
 if TYPE_CHECKING:
     from mlops.data.uris import SourceFile
-
-_WORKERS = 8
-
-
-def s3_files(uri: str) -> list[SourceFile]:
-    """The objects of s3://bucket/key-or-prefix, downloaded once per ETag; AWS_ENDPOINT_URL is honoured.
-
-    Raises SourceError when the bucket cannot be reached or nothing lies there.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from mlops.blobs_s3 import S3Blobs
-    from mlops.data.uris import SourceFile
-
-    parts = urlparse(uri)
-    bucket, key = parts.netloc, unquote(parts.path.lstrip("/"))
-    if not bucket:
-        raise SourceError(f"{uri}: found no bucket; allowed: s3://bucket/key-or-prefix")
-    try:
-        client = S3Blobs(bucket, "").client
-        objects = _objects(client, bucket, key)
-        if not objects:
-            raise SourceError(f"{uri}: nothing lies there; check the bucket and the key or prefix")
-        start = 0 if not key else (len(key.rstrip("/")) + 1)
-
-        def bring(entry: tuple[str, str]) -> SourceFile:
-            name, etag = entry
-            inside = name[start:] or name.rsplit("/", 1)[-1]
-            return SourceFile(inside, _download(client, bucket, name, etag))
-
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return sorted(pool.map(bring, objects))
-    except (BotoCoreError, ClientError) as error:
-        raise SourceError(
-            f"{uri}: S3 cannot be read: {error}; check AWS_ENDPOINT_URL, the credentials and that the bucket exists"
-        ) from error
-
-
-def _objects(client: Any, bucket: str, key: str) -> list[tuple[str, str]]:
-    """(key, ETag) of the object of that name, or else of those below it as a folder."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-    folder = key if not key or key.endswith("/") else key + "/"
-    exact, below = [], []
-    for page in pages:
-        for entry in page.get("Contents", []):
-            found = (entry["Key"], entry["ETag"])
-            if entry["Key"] == key:
-                exact.append(found)
-            # Names that end in "/" are how some tools draw a folder; dot names are skipped as on a disk.
-            elif entry["Key"].startswith(folder) and not entry["Key"].endswith("/"):
-                below.append(found)
-    visible = [found for found in below if "/." not in "/" + found[0][len(folder) :]]
-    return exact or visible
-
-
-def _download(client: Any, bucket: str, key: str, etag: str) -> Path:
-    """The object's file in the cache; named by endpoint, key and ETag, so a changed object is another file."""
-    digest = hashlib.sha256(f"{client.meta.endpoint_url}\n{bucket}\n{key}\n{etag}".encode()).hexdigest()
-    target = settings.current().cache / "sources" / "s3" / digest[:2] / digest
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        # IfMatch: the bytes that the listing named, not those of somebody who wrote in between.
-        body = client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]
-        with temporary.open("wb") as file:
-            for chunk in body.iter_chunks(1 << 20):
-                file.write(chunk)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
 
 
 def hub_files(uri: str, label: str) -> list[SourceFile]:

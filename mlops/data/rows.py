@@ -16,6 +16,8 @@ PROBLEMS = {
     "too_large": "a cell above validate.max_text_bytes",
     "malformed": "a record that does not parse",
     "not_text": "a text or label that is neither text nor a plain value",
+    "unreadable_time": "a time that cannot be read",
+    "future_time": "a time that lies more than a day ahead",
 }
 
 

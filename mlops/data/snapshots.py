@@ -4,105 +4,93 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mlops.config import Columns
-from mlops.data.rows import Row
+from mlops.data.batches import schema
 from mlops.types import ArtifactRef
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = "rows.parquet"
-_BATCH_ROWS = 4096
-_BATCH_CHARACTERS = 16_000_000
+# Texts hardly repeat: a dictionary of them costs time and saves nothing.
+_FEW_VALUES = ["label", "problem", "group"]
+Flags = npt.NDArray[np.bool_]
 
 
-def write_raw(rows: Iterable[Row], path: Path, columns: Columns, take: float = 1.0) -> tuple[int, list[str]]:
-    """Writes rows as a raw snapshot's Parquet file; returns how many, and the sorted labels of those without problem.
+def write_raw(tables: Iterable[pa.Table], path: Path, columns: Columns) -> tuple[int, set[str]]:
+    """Writes a raw snapshot's Parquet file; returns how many rows, and the labels of those without problem.
 
-    take: keeps the ceil(take * n) rows whose sha256 of the row id is smallest, in their first order: a larger share
-    of the same rows holds all of a smaller one. Memory: one batch, and 32 bytes per row where take is below 1.
+    Memory: one table.
     """
     import pyarrow.parquet as pq
 
-    names = ["row_id", "text", "label", "problem"]
-    names += [name for name in ("group", "time") if getattr(columns, name)]
     labels: set[str] = set()
-    digests: list[bytes] = []
     count = 0
-    full = path if take >= 1 else path.with_name("all-rows.parquet")
-    with pq.ParquetWriter(full, _raw_schema(names)) as writer:
-        for batch in _batches(rows):
-            writer.write_table(_raw_table(batch, names))
-            count += len(batch)
-            if take < 1:
-                digests += [hashlib.sha256(row.row_id.encode()).digest() for row in batch]
-            else:
-                labels.update(row.label for row in batch if row.label is not None and row.problem is None)
-    if take < 1:
-        kept = _share(digests, take)
-        labels = _copy_kept(full, path, kept)
-        full.unlink()
-        count = sum(kept)
-    return count, sorted(labels)
+    fields = schema(columns)
+    with pq.ParquetWriter(path, fields, use_dictionary=[n for n in _FEW_VALUES if n in fields.names]) as writer:
+        for table in tables:
+            writer.write_table(table)
+            count += table.num_rows
+            labels |= _labels(table)
+    return count, labels
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    characters = 0
-    for row in rows:
-        batch.append(row)
-        characters += len(row.text or "")
-        if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _raw_schema(names: Sequence[str]) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([pa.field(name, pa.string()) for name in names])
-
-
-def _raw_table(batch: Sequence[Row], names: Sequence[str]) -> pa.Table:
-    import pyarrow as pa
-
-    columns = {name: [getattr(row, name) for row in batch] for name in names}
-    return pa.table(columns, schema=_raw_schema(names))
-
-
-def _share(digests: Sequence[bytes], take: float) -> list[bool]:
-    """Which rows belong to the first share, by position; equal ids in their order."""
-    order = sorted(range(len(digests)), key=lambda position: (digests[position], position))
-    # A share such as 0.6 is not exact in binary: 0.6 * 5 must not become 4.
-    keep = math.ceil(round(take * len(digests), 9))
-    kept = [False] * len(digests)
-    for position in order[:keep]:
-        kept[position] = True
-    return kept
-
-
-def _copy_kept(full: Path, path: Path, kept: Sequence[bool]) -> set[str]:
-    import pyarrow as pa
+def _labels(table: pa.Table) -> set[str]:
     import pyarrow.compute as pc
+
+    good = table if table["problem"].null_count == table.num_rows else table.filter(pc.is_null(table["problem"]))
+    return {label for label in good["label"].unique().to_pylist() if label is not None}
+
+
+def keep_rows(full: Path, path: Path, kept: Flags, problems: dict[int, str]) -> set[str]:
+    """Copies the rows [n] that are kept, with problems found since by row number; the labels of those without problem."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     labels: set[str] = set()
     start = 0
-    with pq.ParquetFile(full) as source, pq.ParquetWriter(path, source.schema_arrow) as writer:
-        for group in range(source.num_row_groups):
-            table = source.read_row_group(group)
-            table = table.filter(pa.array(kept[start : start + table.num_rows]))
-            start += source.metadata.row_group(group).num_rows
-            writer.write_table(table)
-            good = table.filter(pc.is_null(table["problem"]))["label"].unique().to_pylist()
-            labels.update(label for label in good if label is not None)
+    with pq.ParquetFile(full) as source:
+        fields = source.schema_arrow
+        names = [name for name in _FEW_VALUES if name in fields.names]
+        with pq.ParquetWriter(path, fields, use_dictionary=names) as writer:
+            for group in range(source.num_row_groups):
+                table = source.read_row_group(group)
+                size = table.num_rows
+                mine = {place - start: why for place, why in problems.items() if start <= place < start + size}
+                if mine:
+                    column = table["problem"].to_pylist()
+                    for place, why in mine.items():
+                        column[place] = column[place] or why
+                    table = table.set_column(
+                        fields.get_field_index("problem"), "problem", pa.array(column, pa.string())
+                    )
+                table = table.filter(pa.array(kept[start : start + size]))
+                start += size
+                if table.num_rows:
+                    writer.write_table(table)
+                    labels |= _labels(table)
     return labels
+
+
+def share(row_ids: Iterable[str], take: float) -> Flags:
+    """Which rows belong to the first share: the ceil(take * n) whose sha256 of the row id is smallest, equal ones in order.
+
+    A larger share of the same rows holds all of a smaller one.
+    """
+    digests = [hashlib.sha256(name.encode()).digest() for name in row_ids]
+    order = sorted(range(len(digests)), key=lambda position: (digests[position], position))
+    # A share such as 0.6 is not exact in binary: 0.6 * 5 must not become 4.
+    keep = math.ceil(round(take * len(digests), 9))
+    kept = np.zeros(len(digests), dtype=bool)
+    kept[order[:keep]] = True
+    return kept
 
 
 def read_table(folder: Path, columns: Sequence[str] | None = None) -> Any:

@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from mlops.config import SPLITS, Shares
-from mlops.data.book import KEPT_OUT, STRENGTH, Book, Entry, merge
+from mlops.data.book import (
+    CODES,
+    KEPT_OUT,
+    TEST,
+    TRAIN,
+    UNSEEN,
+    VALIDATION,
+    Codes,
+    book_schema,
+    known_splits,
+    merge,
+    unit_splits,
+)
+from mlops.data.words import Hashes, Indices, mix
 
-_GUARDED = ("test", "validation", "train")  # rows of a later one that resemble rows of an earlier one are dropped
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Flags = npt.NDArray[np.bool_]
 
 
 class Texts(NamedTuple):
-    """Distinct texts, one entry per row. keys: text_key. groups: group key. units: value of columns.group, or none."""
+    """Distinct texts, one entry per row [n].
 
-    keys: Sequence[str]
-    labels: Sequence[str]
-    groups: Sequence[str]
-    units: Sequence[str | None]
+    keys: digests whatever the case. labels: any numbers that tell labels apart. units: value of columns.group, missing
+    where there is none. groups [n + m]: group numbers below n + m, those of the m frozen test texts, which are in the
+    book and not in the source any more, behind those of the rows.
+    """
+
+    texts: pa.Array
+    keys: pa.Array
+    labels: Indices
+    units: pa.Array
+    groups: Indices
 
 
 class Assigned(NamedTuple):
-    """splits: train, validation, test or KEPT_OUT per row. leaks: rows kept out, by what they resemble. book: the new one."""
+    """splits [n]: codes of `mlops.data.book`. leaks: rows kept out, by the split that they resemble. book: the new one."""
 
-    splits: list[str]
+    splits: Codes
     leaks: dict[str, int]
-    book: Book
+    book: pa.Table
 
 
-def group_keys(keys: Sequence[str], groups: Sequence[int]) -> list[str]:
-    """A name per row for its group: the smallest text key in it, so that it depends on what is in the group alone."""
-    smallest: dict[int, str] = {}
-    for key, group in zip(keys, groups, strict=True):
-        smallest[group] = min(key, smallest.get(group, key))
-    return [smallest[group] for group in groups]
+def group_names(keys: pa.Array, groups: Indices) -> Hashes:
+    """A number per row [n] for its group: the smallest start of a text key in it, so that only its content decides."""
+    import pyarrow as pa
+
+    n = len(keys)
+    if not n:
+        return np.zeros(0, dtype=np.uint64)
+    data = np.frombuffer(pa.array(keys, pa.binary(16)).buffers()[1], dtype=">u8")
+    starts = data[2 * keys.offset : 2 * (keys.offset + n) : 2].astype(np.uint64)
+    smallest = np.full(len(groups), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(smallest, groups[:n], starts)
+    return smallest[groups[:n]]
 
 
-def position(group: str) -> float:
-    """Where a group stands between 0 and 1, evenly spread and the same for ever."""
-    return int.from_bytes(hashlib.sha256(f"split:{group}".encode()).digest()[:8], "big") / 2**64
+def positions(names: Hashes) -> npt.NDArray[np.float64]:
+    """Where groups [n] stand between 0 and 1, evenly spread and the same for ever."""
+    return mix(names + np.uint64(0x9E3779B97F4A7C15)).astype(np.float64) / 2.0**64
 
 
-def split_by_hash(texts: Texts, shares: Shares, book: Book) -> Assigned:
+def split_by_hash(texts: Texts, shares: Shares, book: pa.Table) -> Assigned:
     """Splits texts by their group's hash, but a text seen before by the book.
 
     In a group with known members the strongest of their splits (test, then validation, then train) rules. Members
@@ -51,120 +79,124 @@ def split_by_hash(texts: Texts, shares: Shares, book: Book) -> Assigned:
     frozen test set neither grows by copies nor meets them in training. Where validation or train rules, new ones join,
     unless a text that was kept out is among them.
     """
-    splits = [KEPT_OUT] * len(texts.keys)
-    leaks: Counter[str] = Counter()
-    fresh: set[str] = set()
-    units = _unit_splits(book)
-    for group, rows in _members(texts.groups).items():
-        known = [book[texts.keys[row]].split if texts.keys[row] in book else None for row in rows]
-        votes = {split for split in known if split} | {
-            units[unit] for row in rows if (unit := texts.units[row]) in units
-        }
-        ruling = next((split for split in _GUARDED if split in votes), KEPT_OUT)
-        if not votes:
-            fresh.add(group)
-            ruling = _by_position(group, shares)
-        for row, before in zip(rows, known, strict=True):
-            joins = before is None and (not votes or (ruling in ("train", "validation") and KEPT_OUT not in votes))
-            if joins or (before == ruling != KEPT_OUT):
-                splits[row] = ruling
-            else:
-                leaks["validation" if ruling == "validation" else "test"] += 1
-    for name in ("test", "validation"):
-        _fill(splits, name, getattr(shares, name), texts, fresh)
-    return Assigned(splits, dict(leaks), merge(book, _entries(texts, splits, range(len(splits)))))
+    known = known_splits(book, texts.keys)
+    votes = _votes(texts, known, unit_splits(book, texts.units))
+    fresh = votes == 0
+    place = positions(group_names(texts.keys, texts.groups))
+    ruling = np.select(
+        [
+            _has(votes, TEST),
+            _has(votes, VALIDATION),
+            _has(votes, TRAIN),
+            ~fresh,
+            place < shares.train,
+            place < shares.train + shares.validation,
+        ],
+        [TEST, VALIDATION, TRAIN, KEPT_OUT, TRAIN, VALIDATION],
+        TEST,
+    ).astype(np.int8)
+    open_to_new = (ruling == TRAIN) | (ruling == VALIDATION)
+    joins = (known == UNSEEN) & (fresh | (open_to_new & ~_has(votes, KEPT_OUT)))
+    stays = (known == ruling) & (ruling != KEPT_OUT)
+    splits = np.where(joins | stays, ruling, KEPT_OUT).astype(np.int8)
+    out = ~(joins | stays)
+    leaks = {"validation": int((out & (ruling == VALIDATION)).sum()), "test": int((out & (ruling != VALIDATION)).sum())}
+    for code, share in ((TEST, shares.test), (VALIDATION, shares.validation)):
+        splits = _filled(splits, code, share, texts, fresh, place)
+    return Assigned(splits, _counted(leaks), merge(book, _entries(texts, splits)))
 
 
-def split_as_given(texts: Texts, given: Sequence[str], book: Book) -> Assigned:
+def split_as_given(texts: Texts, given: Codes, book: pa.Table) -> Assigned:
     """Keeps splits that the pipeline names by URI, less the rows of train and validation that resemble test rows.
 
     Train also loses what resembles validation, and both lose what the book knows from an earlier test. Without a
     validation split a stable tenth of train's groups becomes one.
     """
-    splits = list(given)
-    leaks: Counter[str] = Counter()
-    cut = "validation" not in given
-    share = Shares().validation
-    movable: set[str] = set()
-    for group, rows in _members(texts.groups).items():
-        present = {given[row] for row in rows}
-        known = {entry.split for row in rows if (entry := book.get(texts.keys[row]))}
-        ruling = "test" if "test" in known else next(split for split in _GUARDED if split in present)
-        if cut and ruling == "train":
-            movable |= set() if known else {group}
-            if "validation" in known or ("train" not in known and position(group) >= 1 - share):
-                for row in rows:
-                    splits[row] = "validation"
-            continue
-        for row in rows:
-            if splits[row] not in (ruling, "test"):
-                splits[row] = KEPT_OUT
-                leaks[ruling] += 1
+    known = known_splits(book, texts.keys)
+    nowhere = np.full(len(known), UNSEEN, dtype=np.int8)
+    before, now = _votes(texts, known, nowhere), _votes(texts, given, nowhere)
+    place = positions(group_names(texts.keys, texts.groups))
+    ruling = np.select([_has(before, TEST) | _has(now, TEST), _has(now, VALIDATION)], [TEST, VALIDATION], TRAIN)
+    splits = given.copy()
+    movable = np.zeros(len(splits), dtype=bool)
+    cut = not (given == VALIDATION).any()
     if cut:
-        _fill(splits, "validation", share, texts, movable)
+        share = Shares().validation
+        movable = (ruling == TRAIN) & (before == 0)
+        moved = _has(before, VALIDATION) | (~_has(before, TRAIN) & (place >= 1 - share))
+        splits[(ruling == TRAIN) & moved] = VALIDATION
+    out = (given != ruling) & (given != TEST)
+    splits[out] = KEPT_OUT
+    leaks = {name: int((out & (ruling == CODES[name])).sum()) for name in ("test", "validation")}
+    if cut:
+        splits = _filled(splits, VALIDATION, share, texts, movable, place)
     # One text may be in several splits here: what was kept out of one says nothing about the other.
-    used = [row for row, split in enumerate(splits) if split != KEPT_OUT]
-    return Assigned(splits, dict(leaks), merge(book, _entries(texts, splits, used)))
+    used = splits != KEPT_OUT
+    return Assigned(splits, _counted(leaks), merge(book, _entries(texts, splits, used)))
 
 
-def _members(groups: Sequence[str]) -> dict[str, list[int]]:
-    members: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    return members
+def _counted(leaks: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in leaks.items() if count}
 
 
-def _unit_splits(book: Mapping[str, Entry]) -> dict[str | None, str]:
-    """The strongest split that each unit ever was in."""
-    found: dict[str | None, str] = {}
-    for entry in book.values():
-        if entry.unit is not None:
-            before = found.get(entry.unit, entry.split)
-            found[entry.unit] = max(before, entry.split, key=STRENGTH.__getitem__)
-    return found
+def _votes(texts: Texts, *splits: Codes) -> npt.NDArray[np.uint8]:
+    """Per row [n] one bit for each split that a member of its group is in; the frozen test texts vote for test."""
+    n = len(texts.keys)
+    bits = np.zeros(len(texts.groups), dtype=np.uint8)
+    bits[n:] = 1 << TEST
+    for codes in splits:
+        bits[:n] |= np.where(codes == UNSEEN, 0, 1 << np.maximum(codes, 0)).astype(np.uint8)
+    votes = np.zeros(len(texts.groups), dtype=np.uint8)
+    np.bitwise_or.at(votes, texts.groups, bits)
+    return np.asarray(votes[texts.groups[:n]])
 
 
-def _by_position(group: str, shares: Shares) -> str:
-    place = position(group)
-    if place < shares.train:
-        return "train"
-    return "validation" if place < shares.train + shares.validation else "test"
+def _has(votes: npt.NDArray[np.uint8], code: int) -> Flags:
+    return np.asarray((votes >> code) & 1, dtype=bool)
 
 
-def _fill(splits: list[str], name: str, share: float, texts: Texts, movable: set[str]) -> None:
+def _filled(
+    splits: Codes, code: int, share: float, texts: Texts, movable: Flags, place: npt.NDArray[np.float64]
+) -> Codes:
     """Moves train's groups with the highest positions into a split that would be empty, as happens to a few rows.
 
     Only groups that were never trained on move (`movable`), and no label loses its last row of train.
     """
-    if name in splits:
-        return
-    members = _members(texts.groups)
+    if (splits == code).any() or not len(splits):
+        return splits
+    splits = splits.copy()
     wanted = max(1, round(share * len(splits)))
-    left = Counter(label for label, split in zip(texts.labels, splits, strict=True) if split == "train")
-    for group in sorted(movable, key=position, reverse=True):
-        rows = [row for row in members[group] if splits[row] == "train"]
-        moved = Counter(texts.labels[row] for row in rows)
-        if not rows or len(rows) > wanted or any(left[label] <= count for label, count in moved.items()):
+    left = np.bincount(texts.labels[splits == TRAIN], minlength=int(texts.labels.max()) + 1)
+    rows = np.flatnonzero(movable & (splits == TRAIN))
+    for group in np.unique(texts.groups[rows])[np.argsort(-_first(place, texts.groups, rows), kind="stable")]:
+        members = rows[texts.groups[rows] == group]
+        moved = np.bincount(texts.labels[members], minlength=len(left))
+        if len(members) > wanted or ((moved > 0) & (left <= moved)).any():
             continue
         left -= moved
-        wanted -= len(rows)
-        for row in rows:
-            splits[row] = name
+        wanted -= len(members)
+        splits[members] = code
         if wanted <= 0:
-            return
+            break
+    return splits
 
 
-def _entries(texts: Texts, splits: Sequence[str], rows: Sequence[int]) -> Book:
-    """The book of this snapshot's rows; for one text in several splits, the strongest."""
-    entries: Book = {}
-    for row in rows:
-        key, split = texts.keys[row], splits[row]
-        if key not in entries or STRENGTH[split] > STRENGTH[entries[key].split]:
-            entries[key] = Entry(split, texts.groups[row], texts.units[row])
-    return entries
+def _first(place: npt.NDArray[np.float64], groups: Indices, rows: Indices) -> npt.NDArray[np.float64]:
+    """The position of each distinct group among the rows."""
+    return np.asarray(place[rows[np.unique(groups[rows], return_index=True)[1]]])
 
 
-def rows_per_split(splits: Sequence[str]) -> dict[str, int]:
+def _entries(texts: Texts, splits: Codes, used: Flags | None = None) -> pa.Table:
+    """The book of this snapshot's rows; where `used` is given, of those alone."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    frozen = pc.if_else(pa.array(splits == TEST), texts.texts, pa.scalar(None, texts.texts.type))
+    columns = [texts.keys, pa.array(splits, pa.int8()), texts.units, frozen.cast(pa.string())]
+    table = pa.Table.from_arrays(columns, schema=book_schema())
+    return table if used is None else table.filter(pa.array(used))
+
+
+def rows_per_split(splits: Codes) -> dict[str, int]:
     """How many rows each of train, validation and test has."""
-    counts = Counter(splits)
-    return {name: counts[name] for name in SPLITS}
+    return {name: int((splits == CODES[name]).sum()) for name in SPLITS}

@@ -5,6 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Control (Cc), format (Cf) and surrogate (Cs) characters, less those that are white space. Spelled out rather than
 # asked of `unicodedata`, so that every Python version removes the same ones; a test holds the list against it.
@@ -28,6 +34,34 @@ def normalise(text: str) -> str:
     return _SPACES.sub(" ", visible).strip()
 
 
-def text_key(normalised: str) -> str:
-    """32 hex characters that name a normalised text whatever its case: equal keys are exact copies."""
-    return hashlib.sha256(normalised.casefold().encode()).hexdigest()[:32]
+# A text of printable ASCII with single spaces inside is its own normalised form: nothing there can change.
+_MAY_CHANGE = r"[^\x20-\x7e]|^ | $|  "
+
+
+def normalise_all(texts: pa.Array) -> pa.Array:
+    """`normalise` over an Arrow array of texts [n]; missing ones stay missing. Only texts that may change are touched."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    places = pc.indices_nonzero(pc.fill_null(pc.match_substring_regex(texts, _MAY_CHANGE), False))
+    if not len(places):
+        return texts
+    changed = pa.array([normalise(text) for text in texts.take(places).to_pylist()], texts.type)
+    mask = np.zeros(len(texts), dtype=bool)
+    mask[places.to_numpy()] = True
+    return pc.replace_with_mask(texts, pa.array(mask), changed)
+
+
+def digests(texts: pa.Array, folded: bool) -> pa.Array:
+    """The first 16 bytes of the sha256 of each text [n]; missing texts stay missing.
+
+    folded: whatever the case, so that equal digests are exact copies; else of the text as it is, as tokens depend on it.
+    """
+    import pyarrow as pa
+
+    sha256 = hashlib.sha256
+    if folded:
+        found = [None if text is None else sha256(text.casefold().encode()).digest()[:16] for text in texts.to_pylist()]
+    else:
+        found = [None if text is None else sha256(text.encode()).digest()[:16] for text in texts.to_pylist()]
+    return pa.array(found, pa.binary(16))

@@ -14,7 +14,7 @@ from mlops.errors import SourceError
 
 log = logging.getLogger("evergreen")
 
-SCHEMES = ("package", "s3", "hf", "file")
+SCHEMES = ("package", "s3", "hf", "sql", "file")
 
 
 class SourceFile(NamedTuple):
@@ -38,7 +38,7 @@ def locate(uri: str, label: str = "label") -> list[SourceFile]:
     if parts.scheme == "package":
         return _local(uri, package_path(uri))
     if parts.scheme == "s3":
-        from mlops.data.remote import s3_files
+        from mlops.data.s3 import s3_files
 
         return s3_files(uri)
     if parts.scheme == "hf":
@@ -106,7 +106,8 @@ def _matching(pattern: Path) -> list[SourceFile]:
             files += [SourceFile(f"{prefix}/{file.name}", file.path) for file in _walk(path)]
         elif path.is_file():
             files.append(SourceFile(_name(path.relative_to(root).as_posix()), path))
-    return list(dict.fromkeys(files))
+    # A pattern such as "tree/**" names a file by itself and through its folder.
+    return list({os.path.abspath(file.path): file for file in sorted(files, key=lambda file: len(file.name))}.values())
 
 
 def _walk(root: Path) -> list[SourceFile]:

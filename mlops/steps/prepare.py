@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from mlops.config import SPLITS, PipelineConfig, Shares
-from mlops.data.book import publish, read_book
-from mlops.data.duplicates import join_groups, near_duplicate_groups
-from mlops.data.encode import open_tokenizer, write_prepared
-from mlops.data.snapshots import ROWS, read_table, revision
-from mlops.data.splits import Assigned, Texts, group_keys, rows_per_split, split_as_given, split_by_hash
-from mlops.data.text import normalise, text_key
-from mlops.errors import StoreError
+from mlops.data import book as books
+from mlops.data.copies import Distinct, distinct
+from mlops.data.duplicates import join_units, near_duplicate_groups
+from mlops.data.snapshots import ROWS, revision
+from mlops.data.splits import Assigned, Texts, group_names, rows_per_split, split_as_given, split_by_hash
+from mlops.data.tokens import TokenizerOf, open_tokenizer, tokenise
+from mlops.data.usable import report_of, usable_rows
+from mlops.data.words import Indices
 from mlops.store import Store, open_store
 from mlops.training.base import resolve
-from mlops.types import ArtifactRef, Base, Check, Snapshot, Verdict
+from mlops.types import ArtifactRef, Base, Check, Outcome, Snapshot, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger("evergreen")
 
 
-class Row(NamedTuple):
-    """A row that may be used. text: normalised. split: as in the raw snapshot. unit: value of columns.group."""
+class _Cleaned(NamedTuple):
+    """rows: every usable row. chosen: those that stay after exact copies. assigned: their splits. dropped: label issues."""
 
-    row_id: str
-    text: str
-    label: str
-    split: str
-    key: str
-    unit: str | None
-    time: str | None
+    rows: Any
+    found: Distinct
+    assigned: Assigned
+    groups: Indices
+    dropped: int
 
 
 def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: Base) -> Snapshot:
@@ -45,15 +45,18 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     verdict.require()
     store = open_store()
     tokenizer = open_tokenizer(resolve(base.uri), config.model.max_length)
-    rows, quarantined = _usable(store, snapshot, verdict)
-    distinct = _drop_copies(rows)
-    texts = _group(distinct, config.prepare.near_duplicate)
-    assigned = _assign(config, distinct, texts, read_book(store, snapshot.split_book))
-    labels = sorted({row.label for row in distinct})
-    _log_counts(rows, distinct, texts, assigned)
-    _judge(assigned.splits, distinct, labels).require()
-    splits = _store_splits(store, distinct, texts.groups, assigned.splits, tokenizer)
-    counts = rows_per_split(assigned.splits)
+    rows, quarantined = usable_rows(store, snapshot, report_of(store, snapshot, verdict))
+    cleaned = _clean(config, rows, books.read_book(store, snapshot.split_book))
+    chosen = rows.take(cleaned.found.kept)
+    labels = sorted(chosen["label"].unique().to_pylist())
+    judged = _judge(cleaned, chosen, labels)
+    for check in judged.checks:
+        if check.outcome == "warn":
+            log.info("prepare: %s %s", check.observed, check.detail)
+    judged.require()
+    splits = _store_splits(store, chosen, cleaned, tokenizer)
+    counts = rows_per_split(cleaned.assigned.splits)
+    log.info("prepare: rows %s", counts)
     return Snapshot(
         pipeline=config.name,
         revision=revision(splits, labels),
@@ -61,93 +64,74 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
         rows=counts,
         labels=tuple(labels),
         window=snapshot.window,
-        parent_sha256=snapshot.split_book.sha256 if snapshot.split_book else None,
+        watermark=snapshot.watermark,
+        parent_sha256=snapshot.parent_sha256,
+        new_rows=snapshot.new_rows,
         quarantined=quarantined,
-        deduplicated=len(rows) - sum(counts.values()),
-        split_book=publish(store, config.name, snapshot.split_book, assigned.book),
+        deduplicated=rows.num_rows - sum(counts.values()),
+        split_book=books.publish(store, config.name, snapshot.split_book, cleaned.assigned.book),
+        verdict=judged,
     )
 
 
-def _usable(store: Store, snapshot: Snapshot, verdict: Verdict) -> tuple[list[Row], int]:
-    """The rows that were not set aside, normalised, and how many were."""
-    import pyarrow.parquet as pq
-
-    if verdict.report is None:
-        raise StoreError("the data's verdict has no report, so nobody knows which rows it set aside; validate again")
-    report = store.fetch(verdict.report)
-    judged = json.loads((report / "validation.json").read_text(encoding="utf-8"))["revision"]
-    if judged != snapshot.revision:
-        raise StoreError(f"the verdict is about snapshot {judged}, this one is {snapshot.revision}; validate it")
-    with pq.ParquetFile(report / "quarantine.parquet") as file:
-        aside = file.read(columns=["split", "position"]).to_pydict()
-    bad = set(zip(aside["split"], aside["position"], strict=True))
-    rows = []
-    for split, ref in snapshot.splits.items():
-        table = read_table(store.fetch(ref))
-        for place, values in enumerate(table.to_pylist()):
-            if (split, place) not in bad:
-                text = normalise(values["text"])
-                unit, time = values.get("group"), values.get("time")
-                rows.append(Row(values["row_id"], text, values["label"], split, text_key(text), unit, time))
-    return rows, len(bad)
-
-
-def _drop_copies(rows: Sequence[Row]) -> list[Row]:
-    """One row per text and split, the one with the smallest id; none of a text that has several labels there."""
-    kept: dict[tuple[str, str], Row] = {}
-    labels: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        place = (row.split, row.key)
-        labels.setdefault(place, set()).add(row.label)
-        if place not in kept or row.row_id < kept[place].row_id:
-            kept[place] = row
-    chosen = {place: row for place, row in kept.items() if len(labels[place]) == 1}
-    contradicting = sum(len(labels[(row.split, row.key)]) > 1 for row in rows)
-    if contradicting:
-        log.warning("prepare: dropped %d rows whose texts have more than one label", contradicting)
-    # Back in the source's order.
-    return [row for row in rows if chosen.get((row.split, row.key)) is row]
-
-
-def _group(rows: Sequence[Row], threshold: float | None) -> Texts:
-    """The rows' groups: equal texts, near-duplicates, and rows of one unit belong together."""
-    keys = [row.key for row in rows]
-    first: dict[str, int] = {}
-    numbers = [first.setdefault(key, len(first)) for key in keys]
-    if threshold is not None and rows:
-        texts = dict(zip(keys, (row.text for row in rows), strict=True))
-        near = near_duplicate_groups(list(texts.values()), threshold)
-        numbers = [int(near[number]) for number in numbers]
-    names = group_keys(keys, numbers)
-    units = [row.unit for row in rows]
-    if any(unit is not None for unit in units):
-        names = group_keys(keys, join_groups(names, units))
-    return Texts(keys, [row.label for row in rows], names, units)
-
-
-def _assign(config: PipelineConfig, rows: Sequence[Row], texts: Texts, book: Any) -> Assigned:
+def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
+    keys, parts = rows["key"].combine_chunks(), rows["split"].to_numpy().astype(np.int64)
+    found = distinct(keys, parts - parts.min(initial=0), rows["label"].combine_chunks(), rows["row_id"])
+    chosen = rows.take(found.kept).combine_chunks()
+    frozen = books.unseen_test_texts(book, chosen["key"])
+    groups = _grouped(chosen, frozen, config.prepare.near_duplicate)
+    texts = Texts(
+        texts=_column(chosen, "text"),
+        keys=_column(chosen, "key"),
+        labels=_column(chosen, "label").dictionary_encode().indices.to_numpy().astype(np.int64),
+        units=_column(chosen, "unit"),
+        groups=groups,
+    )
     if isinstance(config.data.splits, Shares):
-        return split_by_hash(texts, config.data.splits, book)
-    return split_as_given(texts, [row.split for row in rows], book)
+        assigned = split_by_hash(texts, config.data.splits, book)
+    else:
+        assigned = split_as_given(texts, chosen["split"].to_numpy(), book)
+    dropped = 0
+    if config.prepare.drop_label_issues:
+        # Only what would train: a test set that loses its difficult rows flatters every model.
+        issue = chosen["issue"].to_numpy(zero_copy_only=False) & (assigned.splits == books.TRAIN)
+        dropped = int(issue.sum())
+        assigned = assigned._replace(splits=np.where(issue, np.int8(books.KEPT_OUT), assigned.splits))
+    return _Cleaned(rows, found, assigned, groups, dropped)
 
 
-def _log_counts(rows: Sequence[Row], distinct: Sequence[Row], texts: Texts, assigned: Assigned) -> None:
-    sizes = Counter(texts.groups)
-    near = sum(size for size in sizes.values() if size > 1)
-    log.info("prepare: %d exact copies dropped of %d rows", len(rows) - len(distinct), len(rows))
-    log.info("prepare: %d groups, %d rows in groups of more than one", len(sizes), near)
-    for split, count in sorted(assigned.leaks.items()):
-        log.info("prepare: %d rows kept out because they resemble rows of %s (leak guard)", count, split)
-    log.info("prepare: rows %s", rows_per_split(assigned.splits))
+def _column(table: pa.Table, name: str) -> pa.Array:
+    import pyarrow as pa
+
+    return table[name].combine_chunks() if table.num_rows else pa.array([], table[name].type)
 
 
-def _judge(splits: Sequence[str], rows: Sequence[Row], labels: Sequence[str]) -> Verdict:
-    """Every split needs a row, and every label one in train."""
+def _grouped(chosen: pa.Table, frozen: pa.Table, threshold: float | None) -> Indices:
+    """Groups of the rows, with the frozen test texts behind them: copies, near-duplicates and rows of one unit are together."""
+    import pyarrow as pa
+
+    def both(name: str) -> pa.Array:
+        mine = _column(chosen, name)
+        return pa.concat_arrays([mine, _column(frozen, name).cast(mine.type)])
+
+    texts, keys, units = both("text"), both("key"), both("unit")
+    codes = keys.dictionary_encode().indices.to_numpy().astype(np.int64)
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    groups = first[inverse]
+    if threshold is not None and len(first):
+        near = near_duplicate_groups(texts.take(first), threshold)
+        groups = first[near[inverse]]
+    return join_units(groups, units) if units.null_count < len(units) else groups
+
+
+def _judge(cleaned: _Cleaned, chosen: pa.Table, labels: list[str]) -> Verdict:
+    """Every split needs a row, and every label one in train; what was kept out of training is counted."""
+    splits = cleaned.assigned.splits
     checks = [
         Check(name=f"rows:{name}", observed=count, allowed="1 or more", outcome="pass" if count else "fail")
         for name, count in rows_per_split(splits).items()
     ]
-    trained = {row.label for row, split in zip(rows, splits, strict=True) if split == "train"}
+    trained = set(chosen["label"].filter(_mask(splits == books.TRAIN)).unique().to_pylist())
     missing = [label for label in labels if label not in trained]
     checks.append(
         Check(
@@ -158,42 +142,96 @@ def _judge(splits: Sequence[str], rows: Sequence[Row], labels: Sequence[str]) ->
             detail=f"no row in train of: {', '.join(missing[:20])}" if missing else "",
         )
     )
+    checks += _leak_checks(cleaned, chosen)
+    for name, count, detail in (
+        ("rows:contradicting", len(cleaned.found.contradicting), "rows dropped: their texts have more than one label"),
+        ("rows:label_issue", cleaned.dropped, "rows dropped from train: their labels are probably wrong"),
+    ):
+        if count:
+            checks.append(Check(name=name, observed=count, allowed=0, outcome="warn", detail=detail))
+    copies = len(cleaned.found.copies)
+    checks.append(Check(name="rows:copies", observed=copies, allowed="any", outcome="pass", detail="dropped"))
     return Verdict(subject="snapshot", checks=tuple(checks))
 
 
-def _store_splits(
-    store: Store, rows: Sequence[Row], groups: Sequence[str], splits: Sequence[str], tokenizer: Any
-) -> dict[str, ArtifactRef]:
+def _mask(flags: Any) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(flags)
+
+
+def _leak_checks(cleaned: _Cleaned, chosen: pa.Table) -> list[Check]:
+    """How many rows were kept out of training because they are test rows once more, or resemble them."""
+    splits = cleaned.assigned.splits
+    copied = cleaned.rows.take(cleaned.found.copies).combine_chunks()
+    where = books.known_splits(cleaned.assigned.book, _column(copied, "key"))
+    checks = []
+    for name in ("test", "validation"):
+        copies = copied.filter(_mask(where == books.CODES[name]))
+        near = cleaned.assigned.leaks.get(name, 0)
+        count = copies.num_rows + near
+        detail = ""
+        if count:
+            out = chosen.filter(_mask(splits == books.KEPT_OUT)) if near else chosen.slice(0, 0)
+            ids = ", ".join([*copies["row_id"].to_pylist()[:3], *out["row_id"].to_pylist()[:3]])
+            detail = (
+                f"rows kept out of training: {copies.num_rows} copies and {near} near-duplicates of {name} rows: {ids}"
+            )
+        outcome: Outcome = "warn" if count and name == "test" else "pass"
+        checks.append(Check(name=f"leaks:{name}", observed=count, allowed=0, outcome=outcome, detail=detail))
+    return checks
+
+
+def _store_splits(store: Store, chosen: pa.Table, cleaned: _Cleaned, tokenizer: TokenizerOf) -> dict[str, ArtifactRef]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    splits = cleaned.assigned.splits
+    used = np.flatnonzero(splits != books.KEPT_OUT)
+    # Before any row goes: the name of a group must not change with what is kept out of it.
+    names = group_names(_column(chosen, "key"), cleaned.groups)[used]
+    rows = chosen.take(used).combine_chunks()
+    tokens = tokenise(store, tokenizer, _column(rows, "text"), _column(rows, "digest"))
+    columns = {"row_id": rows["row_id"], "text": rows["text"], "label": rows["label"]}
+    columns |= {
+        "input_ids": tokens.ids,
+        "n_tokens": pa.array(_lengths(tokens.ids), pa.int32()),
+        "group": pa.array(names),
+    }
+    columns |= {name: rows[name] for name in ("unit", "time") if name in rows.column_names}
+    table = pa.table(columns)
+    if table["unit"].null_count == table.num_rows:
+        table = table.drop_columns("unit")
     stored = {}
     for name in SPLITS:
-        chosen = [number for number, split in enumerate(splits) if split == name]
-        part = [rows[number] for number in chosen]
-        columns: dict[str, list[Any]] = {
-            "row_id": _unique([row.row_id for row in part]),
-            "text": [row.text for row in part],
-            "label": [row.label for row in part],
-            "group": [groups[number] for number in chosen],
-        }
-        for extra in ("unit", "time"):
-            if any(getattr(row, extra) is not None for row in rows):
-                columns[extra] = [getattr(row, extra) for row in part]
+        part = _with_unique_ids(table.filter(pa.array(splits[used] == books.CODES[name])))
         with store.workspace() as folder:
-            path: Path = folder / ROWS
-            write_prepared(columns, tokenizer, path)
+            pq.write_table(part, folder / ROWS, use_dictionary=["label"], row_group_size=1 << 16)
             stored[name] = store.put(folder, "prepared")
     return stored
 
 
-def _unique(ids: Sequence[str]) -> list[str]:
+def _lengths(ids: pa.Array) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.list_value_length(ids).to_numpy(zero_copy_only=False)
+
+
+def _with_unique_ids(table: pa.Table) -> pa.Table:
     """Ids that tell rows apart, as pairing their scores needs: the second "a" becomes "a#2"."""
+    import pyarrow as pa
+
+    ids = table["row_id"].to_pylist()
     taken = set(ids)
-    seen: Counter[str] = Counter()
+    if len(taken) == len(ids):
+        return table
+    seen: dict[str, int] = {}
     unique = []
     for name in ids:
-        seen[name] += 1
+        seen[name] = seen.get(name, 0) + 1
         fresh = name
         while seen[name] > 1 and (fresh := f"{name}#{seen[name]}") in taken:
             seen[name] += 1
         taken.add(fresh)
         unique.append(fresh)
-    return unique
+    return table.set_column(0, "row_id", pa.array(unique, pa.string()))

@@ -4,103 +4,149 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops import settings
+import numpy as np
+
 from mlops.config import PipelineConfig
-from mlops.data.checks import Fault, check_rows, limit_checks, repeated_id_check, row_problem_checks
-from mlops.data.expectations import declared_labels, run_suite
+from mlops.data.checks import Fault, check_rows, good_rows, limit_checks, repeated_id_check, row_problem_checks
+from mlops.data.findings import column_checks
+from mlops.data.parents import recorded
 from mlops.data.snapshots import read_table
+from mlops.data.suspects import suspect_check, write_suspects
+from mlops.expectations.docs import publish_docs
+from mlops.expectations.entries import declared_labels
+from mlops.expectations.suite import run_suite
 from mlops.store import Store, open_store
-from mlops.types import Check, Snapshot, Verdict
+from mlops.types import Base, Check, Snapshot, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 log = logging.getLogger("evergreen")
 
 PREVIEW = 200  # characters of a text in quarantine.parquet
 
 
-def validate(config: PipelineConfig, snapshot: Snapshot) -> Verdict:
+def validate(
+    config: PipelineConfig, snapshot: Snapshot, base: Base | None = None, parent: str | None = None
+) -> Verdict:
     """Judges a raw snapshot; a failing verdict is returned, not raised, so that its report is kept.
 
-    Row checks come first, then the suite on the rows that passed them. The report holds quarantine.parquet,
-    validation.json and data_docs/. Raises UserError for an entry of the suite that is no expectation.
+    base: whose tokenizer tells the lengths. parent: revision of the snapshot that shifts are measured from. Row checks
+    come first, then the suite on the rows that passed them, then the search for wrong labels. The report holds
+    quarantine.parquet, suspects.parquet, validation.json and data_docs/. Raises UserError for an entry of the suite that
+    is no expectation.
     """
     store = open_store()
-    frame = load_frame(store, snapshot)
-    faults = check_rows(frame, config, declared_labels(config))
-    checks: list[Check] = row_problem_checks(frame, faults)
+    table = load_rows(store, snapshot)
+    faults = check_rows(table, config, declared_labels(config))
+    checks: list[Check] = row_problem_checks(table, faults)
+    checks += column_checks(table, config)
     if config.data.columns.id:
-        checks.append(repeated_id_check(frame))
-    passed = frame[~frame.index.isin(list(faults))].drop(columns=["problem", "position"])
+        checks.append(repeated_id_check(table))
+    earlier = recorded(store, config.name, parent) if parent else None
+    frame = suite_frame(store, table, faults, earlier)
     with store.workspace() as folder:
-        judged = run_suite(passed, config, snapshot.revision[:12], folder / "data_docs")
+        judged = run_suite(
+            frame, config, snapshot.revision[:12], folder / "data_docs", known_facts(store, config, base, earlier)
+        )
         faults |= judged.faults
-        checks += [*judged.checks, *limit_checks(frame, faults, config)]
-        _write_quarantine(frame, faults, folder / "quarantine.parquet")
+        checks += judged.checks
+        suspects = suspect_check(table.filter(good_rows(table, faults)), config)
+        if suspects is not None:
+            checks.append(suspects.check)
+            write_suspects(suspects, folder / "suspects.parquet")
+        checks += limit_checks(table, faults, config)
+        _write_quarantine(table, faults, folder / "quarantine.parquet")
         summary = {
             "pipeline": config.name,
             "revision": snapshot.revision,
-            "rows": len(frame),
+            "rows": table.num_rows,
             "quarantined": len(faults),
             "expectations": judged.summaries,
         }
         (folder / "validation.json").write_text(json.dumps(summary, indent=1, default=str), encoding="utf-8")
-        docs = settings.current().data_docs / config.name / snapshot.revision[:12]
-        _replace_folder(folder / "data_docs", docs)
-        verdict = Verdict(subject="snapshot", checks=tuple(checks), report=store.put(folder, "validation"))
-    log.info("validate: %s of %s rows set aside, %s; %s", len(faults), len(frame), verdict.outcome, docs / "index.html")
+        docs = publish_docs(folder, config.name, snapshot.revision)
+        report = store.put(folder, "validation")
+    verdict = Verdict(subject="snapshot", checks=tuple(checks), report=report, docs=str(docs))
+    log.info("validate: %s of %s rows set aside, %s; %s", len(faults), table.num_rows, verdict.outcome, docs)
     return verdict
 
 
-def load_frame(store: Store, snapshot: Snapshot) -> pd.DataFrame:
-    """All splits' rows as object columns, with `split` and `position` (the row's number in its split)."""
-    import pandas as pd
+def load_rows(store: Store, snapshot: Snapshot) -> pa.Table:
+    """All splits' rows, with `split` and `position` (the row's number in its split)."""
+    import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {}
+    parts = []
     for split, ref in snapshot.splits.items():
         table = read_table(store.fetch(ref))
-        values = {name: table[name].to_pylist() for name in table.column_names}
-        values |= {"split": [split] * table.num_rows, "position": list(range(table.num_rows))}
-        for name, found in values.items():
-            columns.setdefault(name, []).extend(found)
-    return pd.DataFrame(columns, dtype=object)
+        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, dtype=np.int32)), pa.array([split]))
+        table = table.append_column("split", names.cast(pa.string()))
+        parts.append(table.append_column("position", pa.array(np.arange(table.num_rows))))
+    return pa.concat_tables(parts)
 
 
-def _write_quarantine(frame: pd.DataFrame, faults: dict[int, Fault], path: Path) -> None:
+def suite_frame(store: Store, table: pa.Table, faults: dict[int, Fault], earlier: Snapshot | None) -> pd.DataFrame:
+    """The rows without a fault as the suite sees them: text stays where Arrow has it; the index is the row's number."""
+    import pandas as pd
     import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = [name for name in ("row_id", "text", "label", "group", "time", "split") if name in table.column_names]
+    passed = table.select(names)
+    if earlier is not None:
+        parts = [read_table(store.fetch(ref), ["digest"])["digest"] for ref in earlier.splits.values()]
+        old = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.binary(16))
+        passed = passed.append_column("new", pc.invert(pc.is_in(table["digest"], old.combine_chunks())))
+    places = np.arange(table.num_rows)
+    if faults:
+        keep = good_rows(table, faults)
+        passed, places = passed.filter(keep), places[keep.to_numpy(zero_copy_only=False)]
+    frame: pd.DataFrame = passed.to_pandas(
+        types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_string(kind) else None
+    )
+    frame.index = pd.Index(places)
+    return frame
+
+
+def known_facts(store: Store, config: PipelineConfig, base: Base | None, earlier: Snapshot | None) -> dict[str, Any]:
+    """What the pipeline fills into expectations that ask for it."""
+    import pyarrow.compute as pc
+
+    known: dict[str, Any] = {"max_length": config.model.max_length}
+    if base is not None:
+        from mlops.training.base import resolve
+
+        known["tokenizer"] = str(resolve(base.uri))
+    if earlier is not None:
+        counts: dict[str, int] = {}
+        for ref in earlier.splits.values():
+            rows = read_table(store.fetch(ref), ["label", "problem"])
+            found = pc.value_counts(rows["label"].filter(pc.is_null(rows["problem"])))
+            for label, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+                if label is not None:
+                    counts[label] = counts.get(label, 0) + count
+        known["parent"] = counts
+    return known
+
+
+def _write_quarantine(table: pa.Table, faults: dict[int, Fault], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     order = sorted(faults)
-    rows = frame.loc[order]
+    rows = table.take(pa.array(order, pa.int64()))
     columns = {
-        "split": pa.array(rows["split"].tolist(), pa.string()),
-        "position": pa.array(rows["position"].tolist(), pa.int64()),
-        "row_id": pa.array(rows["row_id"].tolist(), pa.string()),
+        "split": rows["split"],
+        "position": rows["position"],
+        "row_id": rows["row_id"],
         "reason": pa.array([faults[index].reason for index in order], pa.string()),
         "detail": pa.array([faults[index].detail for index in order], pa.string()),
-        "text": pa.array([None if text is None else text[:PREVIEW] for text in rows["text"]], pa.string()),
-        "label": pa.array(rows["label"].tolist(), pa.string()),
+        "text": pc.utf8_slice_codeunits(rows["text"], 0, PREVIEW),
+        "label": rows["label"],
     }
     pq.write_table(pa.table(columns), path)
-
-
-def _replace_folder(built: Path, target: Path) -> None:
-    """Copies a folder to its place, whole or not at all; another run that builds the same place may win."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mark = uuid.uuid4().hex[:8]
-    fresh, stale = target.with_name(f".{target.name}-{mark}"), target.with_name(f".{target.name}-{mark}-old")
-    shutil.copytree(built, fresh)
-    try:
-        if target.exists():
-            target.rename(stale)
-        fresh.rename(target)
-    except OSError:
-        log.warning("validate: %s is being written by another run; its pages are kept", target)
-    for leftover in (fresh, stale):
-        shutil.rmtree(leftover, ignore_errors=True)

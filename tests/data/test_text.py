@@ -3,10 +3,11 @@ from __future__ import annotations
 import sys
 import unicodedata
 
+import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops.data.text import normalise, text_key
+from mlops.data.text import digests, normalise, normalise_all
 
 ANY = st.text(st.characters(exclude_categories=[]) | st.sampled_from("\u200d\u0301e\r\n\t \ufeff"), max_size=40)
 
@@ -38,7 +39,21 @@ def test_line_ends_part_words_and_forms_are_one() -> None:
     assert normalise("\ufeffBreak\u00ading new\u200bs\x00") == "Breaking news"
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.none() | st.text(max_size=20), max_size=8))
+def test_a_column_is_normalised_as_its_texts_are(texts: list[str | None]) -> None:
+    for kind in (pa.string(), pa.large_string()):
+        found = normalise_all(pa.array(texts, kind))
+        assert found.type == kind
+        assert found.to_pylist() == [None if text is None else normalise(text) for text in texts]
+
+
 def test_keys_ignore_case_alone() -> None:
-    assert text_key("Straße") == text_key("STRASSE")
-    assert text_key("a b") != text_key("ab")
-    assert len(text_key("")) == 32
+    column = pa.array(["Straße", "STRASSE", "a b", "ab", None, ""])
+    keys = digests(column, folded=True).to_pylist()
+    assert keys[0] == keys[1] != keys[2] != keys[3]
+    assert keys[4] is None
+    assert len(keys[5]) == 16
+    exact = digests(column, folded=False).to_pylist()
+    assert exact[0] != exact[1]
+    assert exact[2] == keys[2]

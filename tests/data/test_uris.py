@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from sources import rows_of
 
-from mlops.config import Columns
 from mlops.data import uris
-from mlops.data.readers import read_rows
 from mlops.data.uris import locate, package_path
 from mlops.errors import SourceError
 
@@ -128,7 +127,7 @@ def test_s3_objects_are_brought_once_per_version(
     assert again[1].path.read_bytes() == b"changed"
     assert [file.name for file in locate("s3://evergreen/corpus/sun/a.txt")] == ["a.txt"]
     assert home in again[0].path.parents
-    rows = list(read_rows("s3://evergreen/corpus", None, Columns(), 1000))
+    rows = rows_of("s3://evergreen/corpus", limit=1000)
     assert [(row.row_id, row.text, row.label) for row in rows] == [
         ("rain/b.txt", "two", "rain"),
         ("sun/a.txt", "changed", "sun"),
@@ -160,9 +159,9 @@ def test_hub_data_sets_are_read_through_datasets(tmp_path: Path, monkeypatch: py
     rows = [{"text": "warm", "label": "sun"}, {"text": "wet", "label": "rain"}]
     write(tmp_path / "acme" / "weather" / "train.jsonl", "\n".join(map(json.dumps, rows)))
     write(tmp_path / "acme" / "weather" / "test.jsonl", json.dumps({"text": "hot", "label": "sun"}))
-    found = list(read_rows("hf://acme/weather?split=test", None, Columns(), 1000))
+    found = rows_of("hf://acme/weather?split=test", limit=1000)
     assert [(row.row_id, row.text, row.label) for row in found] == [("acme-weather-test.parquet:1", "hot", "sun")]
-    assert [row.text for row in read_rows("hf://acme/weather", None, Columns(), 1000)] == ["warm", "wet"]
+    assert [row.text for row in rows_of("hf://acme/weather", limit=1000)] == ["warm", "wet"]
     with pytest.raises(SourceError, match="no split 'dev'; it has: train, test"):
         locate("hf://acme/weather?split=dev")
 
@@ -175,5 +174,5 @@ def test_class_numbers_of_the_hub_become_names(tmp_path: Path) -> None:
     features = Features({"text": Value("string"), "label": ClassLabel(names=["rain", "sun"])})
     data = Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, None]}, features=features)
     _to_parquet(data, "label", tmp_path / "out.parquet")
-    rows = list(read_rows(str(tmp_path / "out.parquet"), None, Columns(), 1000))
+    rows = rows_of(str(tmp_path / "out.parquet"), limit=1000)
     assert [row.label for row in rows] == ["sun", "rain", None]

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from sources import BBC, pipeline, table, write_jsonl
 
-from mlops.data.book import Entry, publish
+from mlops.config import PipelineConfig
+from mlops.data.book import empty_book, publish
+from mlops.data.parents import record
 from mlops.errors import SourceError
 from mlops.steps.source import source
 from mlops.store import open_store
@@ -18,7 +20,7 @@ def test_the_corpus_is_pinned_and_pinning_it_again_agrees() -> None:
     assert first.labels == ("business", "entertainment", "politics", "sports", "tech")
     assert first.splits["all"].kind == "snapshot"
     rows = table(first.splits["all"])
-    assert list(rows[0]) == ["row_id", "text", "label", "problem"]
+    assert list(rows[0]) == ["row_id", "text", "label", "problem", "digest"]
     assert [row["row_id"] for row in rows if row["problem"]] == ["sports/199.txt"]
     smaller = source(pipeline(BBC, data={"take": 0.6}))
     assert smaller.rows == {"all": 1335}
@@ -53,7 +55,7 @@ def test_splits_by_uri_and_take_shortens_train_alone(tmp_path: Path, caplog: pyt
 
 def test_the_book_is_pinned_with_the_rows(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a", "label": "sun"}])
-    ref = publish(open_store(), "tiny", None, {"a": Entry("test", "a")})
+    ref = publish(open_store(), "tiny", None, empty_book())
     assert source(pipeline(path)).split_book == ref
     assert source(pipeline(path, name="another")).split_book is None
 
@@ -64,3 +66,67 @@ def test_an_unreachable_source_leaves_nothing_behind(tmp_path: Path, home: Path)
         source(pipeline(path))
     assert not list((home / "store").rglob("*.parquet"))
     assert not list((home / "cache" / "work").iterdir())
+
+
+DAYS = [{"text": f"text {n}", "label": "sun", "at": f"2024-03-{n + 1:02}T12:00:00+01:00"} for n in range(20)]
+
+
+def texts(config: PipelineConfig) -> list[str]:
+    return [row["text"] for row in table(source(config).splits["all"])]
+
+
+def test_a_window_of_days_ends_with_the_newest_row(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", DAYS)
+    found = source(pipeline(path, data={"window": {"column": "at", "last": "3d"}}))
+    rows = table(found.splits["all"])
+    assert [row["text"] for row in rows] == ["text 17", "text 18", "text 19"]
+    assert found.rows == {"all": 3}
+    assert found.watermark == "2024-03-20T11:00:00Z"
+    assert found.window == {
+        "column": "at", "of": 20, "last": "3d", "from": "2024-03-17T11:00:00Z", "to": "2024-03-20T11:00:00Z",
+    }  # fmt: skip
+
+
+def test_a_window_of_rows_takes_the_newest_by_time_or_the_last_read(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", DAYS[::-1])
+    assert texts(pipeline(path, data={"window": {"rows": 2, "column": "at"}})) == ["text 19", "text 18"]
+    assert texts(pipeline(path, data={"window": {"rows": 2}})) == ["text 1", "text 0"]
+    assert len(texts(pipeline(path, data={"window": {"rows": 100}}))) == 20
+    assert texts(pipeline(path, data={"window": {"rows": 4}, "take": 0.5})) != []
+
+
+def test_times_that_cannot_be_read_or_lie_ahead_stay_as_problems(tmp_path: Path) -> None:
+    odd = [
+        {"text": "serial", "label": "sun", "at": "42059.4832"},
+        {"text": "which", "label": "sun", "at": "03-04-2024"},
+        {"text": "ahead", "label": "sun", "at": "2199-01-01"},
+        {"text": "none", "label": "sun"},
+        {"text": "epoch", "label": "sun", "at": 1710892800},
+    ]
+    path = write_jsonl(tmp_path / "rows.jsonl", [*DAYS, *odd])
+    found = source(pipeline(path, data={"window": {"column": "at", "last": "1d"}}))
+    rows = {row["text"]: row["problem"] for row in table(found.splits["all"])}
+    assert rows == {
+        "text 19": None, "epoch": None, "serial": "unreadable_time", "which": "unreadable_time",
+        "ahead": "future_time", "none": "unreadable_time",
+    }  # fmt: skip
+    assert found.watermark == "2024-03-20T11:00:00Z"
+    named = {"column": "at", "last": "9999w", "format": "%d-%m-%Y"}
+    again = table(source(pipeline(path, data={"window": named})).splits["all"])
+    assert {row["text"]: row["problem"] for row in again}["which"] is None
+
+
+def test_new_rows_are_those_that_the_last_retrain_had_not(tmp_path: Path) -> None:
+    store, path = open_store(), write_jsonl(tmp_path / "rows.jsonl", DAYS[:5])
+    first = source(pipeline(path))
+    assert (first.new_rows, first.parent_sha256) == (None, None)
+    record(store, first)
+    same = source(pipeline(path))
+    assert (same.new_rows, same.parent_sha256) == (0, None)
+    write_jsonl(path, [*DAYS[3:9], {"text": " text  4 ", "label": "sun"}])
+    second = source(pipeline(path))
+    assert (second.new_rows, second.parent_sha256) == (4, first.revision)
+    record(store, second)
+    # The same rows once more have the same parent: nothing that is remembered of them is lost.
+    again = source(pipeline(path))
+    assert (again.new_rows, again.parent_sha256) == (0, first.revision)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops.config import Columns, Expectation, PipelineConfig
 from mlops.data.checks import Fault
-from mlops.data.rows import label_cell
-from mlops.errors import UserError
+from mlops.expectations.entries import ENTRY, build, built_in_suite, place
 from mlops.types import Check, Outcome
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("evergreen")
 
-_SEVERITY = {"fail": "critical", "quarantine": "warning", "warn": "info"}
-_ENTRY = "evergreen_entry"  # Great Expectations sorts its results: this tells which entry one belongs to
 _RESULT = {"result_format": "COMPLETE", "include_unexpected_rows": False, "return_unexpected_index_query": False}
 _LISTS = ("unexpected_list", "unexpected_index_list", "unexpected_index_query")
 
@@ -34,40 +30,19 @@ class Judged(NamedTuple):
     summaries: list[dict[str, Any]]
 
 
-def built_in_suite(min_rows: int) -> tuple[Expectation, ...]:
-    """What holds for every labelled text data set; for a pipeline without a suite."""
-    return (
-        Expectation(type="expect_column_values_to_not_be_null", kwargs={"column": "text"}),
-        Expectation(type="expect_column_values_to_not_be_null", kwargs={"column": "label"}),
-        Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": min_rows}),
-    )
-
-
-def declared_labels(config: PipelineConfig) -> tuple[str, ...]:
-    """The labels that the pipeline file, or a set in its suite, allows; empty where neither says."""
-    if config.data.labels:
-        return config.data.labels
-    types = ("expect_column_values_to_be_in_set", "expect_column_distinct_values_to_be_in_set")
-    for number, entry in enumerate(config.suite):
-        if entry.type in types and entry.kwargs.get("column") in ("label", config.data.columns.label):
-            where = _place(config, number)
-            return tuple(_label(label, where) for label in entry.kwargs.get("value_set") or ())
-    return ()
-
-
-def _place(config: PipelineConfig, number: int, entries: Sequence[Expectation] = ()) -> str:
-    return f"{config.expectations or 'the built-in suite'}[{number}] {(entries or config.suite)[number].type}"
-
-
-def run_suite(frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: Path) -> Judged:
+def run_suite(
+    frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: Path, known: Mapping[str, Any]
+) -> Judged:
     """Runs the entries that may set rows aside, then all others on the rows that remain; builds Data Docs in `site`.
 
-    frame: object columns, an index of distinct integers; may be empty. Raises UserError, naming the entry, for an
-    unknown expectation or wrong arguments. What goes wrong inside an expectation is a failed check, never an error.
+    frame: text columns, an index of distinct integers; may be empty. known: arguments that the pipeline fills in.
+    Raises UserError, naming the entry, for an unknown expectation or wrong arguments. What goes wrong inside an
+    expectation is a failed check, never an error.
     """
     _import_quietly()
     entries = config.suite or built_in_suite(config.validate_.min_rows)
-    built = [_build(entry, _place(config, n, entries), frame, config, n) for n, entry in enumerate(entries)]
+    columns = list(frame.columns)
+    built = [build(entry, place(config, n, entries), columns, config, n, known) for n, entry in enumerate(entries)]
     context, batch = _context(site)
     first = [n for n, entry in enumerate(entries) if entry.severity == "quarantine"]
     rest = [n for n in range(len(entries)) if n not in first]
@@ -75,7 +50,7 @@ def run_suite(frame: pd.DataFrame, config: PipelineConfig, run_name: str, site: 
     faults: dict[int, Fault] = {}
     summaries: dict[int, dict[str, Any]] = {}
     for name, numbers in ((f"{config.name}-rows", first), (f"{config.name}-set", rest)):
-        remaining = frame[~frame.index.isin(list(faults))]
+        remaining = frame[~frame.index.isin(list(faults))] if faults else frame
         results = _run(context, batch, name, [built[n] for n in numbers], remaining, run_name) if numbers else {}
         for n in numbers:
             checks[n], found = _judge(entries[n], results.get(n), config.data.columns)
@@ -93,82 +68,10 @@ def _import_quietly() -> None:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations  # noqa: F401
 
+    import mlops.expectations.classes  # noqa: F401
+
     # This one sets its own level when it is imported.
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
-
-
-def _build(entry: Expectation, where: str, frame: pd.DataFrame, config: PipelineConfig, number: int) -> Any:
-    """The entry as an expectation object; UserError, with what is allowed, when it is none."""
-    from great_expectations.exceptions import ExpectationNotFoundError
-    from great_expectations.expectations.registry import (
-        get_expectation_impl,
-        list_registered_expectation_implementations,
-    )
-
-    try:
-        kind = get_expectation_impl(entry.type)
-    except ExpectationNotFoundError:
-        names = list_registered_expectation_implementations()
-        raise UserError(f"{where}: Great Expectations has no such type{_guess(entry.type, names)}") from None
-    allowed = sorted(set(kind.__fields__) - _NOT_KWARGS)
-    for key in entry.kwargs:
-        if key not in allowed:
-            raise UserError(f"{where}: found the argument {key!r}; allowed: {', '.join(allowed)}{_guess(key, allowed)}")
-    kwargs = _translate(entry.kwargs, where, list(frame.columns), config.data.columns)
-    meta = {**entry.meta, _ENTRY: number}
-    try:
-        return kind(**kwargs, severity=_SEVERITY[entry.severity], meta=meta)
-    except Exception as error:  # pydantic's errors of either version, and whatever an expectation's own checks raise
-        faults: list[dict[str, Any]] = getattr(error, "errors", list)()
-        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults] or [str(error)]
-        raise UserError(f"{where}: wrong arguments: {'; '.join(lines)}; allowed: {', '.join(allowed)}") from None
-
-
-_NOT_KWARGS = {
-    "batch_id", "catch_exceptions", "condition_parser", "description", "id", "meta", "notes", "rendered_content",
-    "result_format", "severity", "windows",
-}  # fmt: skip
-
-
-def _translate(kwargs: dict[str, Any], where: str, columns: Sequence[str], names: Columns) -> dict[str, Any]:
-    """The arguments with the source's column names replaced by a snapshot's (text, label, …)."""
-    canonical = {getattr(names, key): key for key in ("text", "label", "group", "time") if getattr(names, key)}
-    canonical |= {names.id: "row_id"} if names.id else {}
-    known = [*columns, *(name for name in canonical if name not in columns)]
-
-    def one(name: Any) -> Any:
-        if name in columns:
-            return name
-        if name in canonical:
-            return canonical[name]
-        raise UserError(f"{where}: found the column {name!r}; allowed: {', '.join(known)}{_guess(str(name), known)}")
-
-    translated = dict(kwargs)
-    for key, value in kwargs.items():
-        if key in ("column", "column_A", "column_B"):
-            translated[key] = one(value)
-        elif key == "column_list" and isinstance(value, list | tuple):
-            translated[key] = [one(name) for name in value]
-    if translated.get("column") == "label" and isinstance(kwargs.get("value_set"), list | tuple):
-        translated["value_set"] = [_label(value, where) for value in kwargs["value_set"]]
-    return translated
-
-
-def _label(value: Any, where: str) -> str:
-    """A label of a suite as the snapshot writes it: 3 and 3.0 are "3"; UserError for what YAML took for a truth value."""
-    if isinstance(value, bool):
-        raise UserError(
-            f"{where}: value_set: found {value}; YAML reads yes, no, on and off so: put the label in quotes"
-        )
-    label, problem = label_cell(value, 10_000)
-    if label is None or problem:
-        raise UserError(f"{where}: value_set: found {value!r}; allowed: labels as text or numbers")
-    return label
-
-
-def _guess(found: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _context(site: Path) -> tuple[Any, Any]:
@@ -207,7 +110,7 @@ def _run(
     )
     answer = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=RunIdentifier(run_name=run_name))
     return {
-        result.expectation_config.meta[_ENTRY]: result for run in answer.run_results.values() for result in run.results
+        result.expectation_config.meta[ENTRY]: result for run in answer.run_results.values() for result in run.results
     }
 
 
@@ -231,6 +134,8 @@ def _judge(entry: Expectation, result: Any, names: Columns) -> tuple[Check, list
             outcome, detail = "warn", f"{len(rows)} rows set aside as {_row_fault(entry, names).reason}"
         elif entry.severity == "quarantine":
             detail = "it names no rows that could be set aside, so the whole data set fails it"
+    if said := values.get("evergreen_detail"):
+        detail = f"{said}; {detail}" if detail else said
     column = entry.kwargs.get("column")
     name = f"{entry.type}:{column}" if column else entry.type
     observed = None if raised else _observed(values)

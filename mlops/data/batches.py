@@ -1,0 +1,157 @@
+"""Records into Arrow tables: a batch at once where its cells are plain, cell by cell where one of them is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlops.config import Columns
+from mlops.data.rows import Record, Row, label_cell, plain_cell, showable, text_cell
+from mlops.data.text import digests, normalise_all
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS = 8192
+_BATCH_CHARACTERS = 16_000_000
+
+
+def names_of(columns: Columns) -> list[str]:
+    """Columns of a raw snapshot's table, all of text but the digest, which is that of the normalised text."""
+    return ["row_id", "text", "label", "problem", "digest"] + [n for n in ("group", "time") if getattr(columns, n)]
+
+
+def schema(columns: Columns) -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {"digest": pa.binary(16)}
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in names_of(columns)])
+
+
+def tables(records: Iterable[Record], columns: Columns, max_bytes: int) -> Iterator[pa.Table]:
+    """The records as tables of at most 8,192 rows; what is wrong with a row stands in `problem` (a key of PROBLEMS)."""
+    for batch in _batches(records, columns.text):
+        yield _quick(batch, columns, max_bytes) or _careful(batch, columns, max_bytes)
+
+
+def _batches(records: Iterable[Record], text: str) -> Iterator[list[Record]]:
+    batch: list[Record] = []
+    characters = 0
+    for record in records:
+        batch.append(record)
+        if record.cells is not None:
+            value = record.cells.get(text)
+            characters += len(value) if isinstance(value, str | bytes) else 1
+        if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+class _NotPlain(Exception):
+    """A cell that needs a closer look."""
+
+
+def _quick(batch: Sequence[Record], columns: Columns, max_bytes: int) -> pa.Table | None:
+    """The batch by whole columns; none where a cell is anything but plain."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = [record.cells for record in batch if record.cells is not None]
+    if len(cells) < len(batch):
+        return None
+    try:
+        text = _texts([cell.get(columns.text) for cell in cells])
+        label = _labels([cell.get(columns.label) for cell in cells])
+        places = [record.place for record in batch]
+        row_id = pa.array(places, pa.string())
+        if columns.id:
+            row_id = pc.coalesce(_plain([cell.get(columns.id) for cell in cells]), row_id)
+        extra = {
+            name: _plain([cell.get(column) for cell in cells])
+            for name, column in (("group", columns.group), ("time", columns.time))
+            if column
+        }
+    # What Arrow says of a value that is no text, of half a surrogate pair, and of bytes that are no UTF-8.
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError, _NotPlain):
+        return None
+    if (pc.max(pc.binary_length(text)).as_py() or 0) > max_bytes:
+        return None
+    found = {"row_id": row_id, "text": text, "label": label, "problem": pa.nulls(len(batch), pa.string())} | extra
+    return _with_digests(found, columns)
+
+
+def _with_digests(found: dict[str, pa.Array], columns: Columns) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # A text that has a problem is a preview: its digest would be that of another text.
+    whole = pc.if_else(pc.is_null(found["problem"]), found["text"], pa.scalar(None, pa.string()))
+    found["digest"] = digests(normalise_all(whole), folded=False)
+    return pa.table([found[name] for name in names_of(columns)], schema=schema(columns))
+
+
+def _texts(values: list[Any]) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pa.array(values, pa.string())
+    if pc.any(pc.match_substring(found, "\x00")).as_py():
+        raise _NotPlain
+    return found
+
+
+def _plain(values: list[Any]) -> pa.Array:
+    """Ids, groups, times: text as it is."""
+    import pyarrow.compute as pc
+
+    found = _texts(values)
+    if pc.min(pc.binary_length(found)).as_py() == 0:
+        raise _NotPlain
+    return found
+
+
+def _labels(values: list[Any]) -> pa.Array:
+    """Labels as `label_cell` writes them, each distinct one looked at once."""
+    import pyarrow as pa
+
+    found = pa.array(values)
+    kinds = (pa.types.is_string, pa.types.is_binary, pa.types.is_integer, pa.types.is_boolean)
+    if not any(is_kind(found.type) for is_kind in kinds):
+        raise _NotPlain
+    codes = found.dictionary_encode()
+    written = [label_cell(label, 1 << 16) for label in codes.dictionary.to_pylist()]
+    if len(written) > 10_000 or any(problem for _, problem in written):
+        raise _NotPlain
+    return pa.array([label for label, _ in written], pa.string()).take(codes.indices)
+
+
+def _careful(batch: Sequence[Record], columns: Columns, max_bytes: int) -> pa.Table:
+    import pyarrow as pa
+
+    rows = [to_row(record, columns, max_bytes) for record in batch]
+    names = [name for name in names_of(columns) if name != "digest"]
+    return _with_digests({n: pa.array([getattr(row, n) for row in rows], pa.string()) for n in names}, columns)
+
+
+def to_row(record: Record, columns: Columns, max_text_bytes: int) -> Row:
+    """A record's cells as text and label, with the first problem found, if any."""
+    cells = record.cells
+    if cells is None:
+        return Row(record.place, record.preview, None, record.problem)
+    row_id = plain_cell(cells.get(columns.id)) if columns.id else None
+    label, label_problem = label_cell(cells.get(columns.label), max_text_bytes)
+    text, problem = text_cell(cells.get(columns.text), max_text_bytes)
+    if label_problem and label is not None:
+        label = label[:100]
+    if text is not None and label_problem and not problem:
+        text = showable(text)
+    return Row(
+        row_id=row_id or record.place,
+        text=text,
+        label=label,
+        problem=problem or label_problem,
+        group=plain_cell(cells.get(columns.group)) if columns.group else None,
+        time=plain_cell(cells.get(columns.time)) if columns.time else None,
+    )

@@ -1,0 +1,172 @@
+"""Tokens of texts, worked out once per distinct text over all runs: a cache in the store, by text and by tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlops import settings
+from mlops.errors import BaseModelError, StoreError
+from mlops.store import Store
+from mlops.types import ArtifactRef
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger("evergreen")
+
+_BATCH = 4096  # texts tokenised at a time
+_MOST_PARTS = 8  # of one cache; then they are written anew as one
+_KIND = "tokens"
+_FILE = "tokens.arrow"
+
+
+class TokenizerOf(NamedTuple):
+    """A base model's tokenizer, truncating to max_length tokens, the special ones included; digest: of what decides tokens."""
+
+    tokenizer: Any
+    max_length: int
+    digest: str
+
+
+class Tokens(NamedTuple):
+    """ids: list<int32> [n], truncated, special tokens included. lengths: int32 [n], tokens before truncation."""
+
+    ids: pa.Array
+    lengths: pa.Array
+
+
+def open_tokenizer(folder: Path, max_length: int) -> TokenizerOf:
+    """The tokenizer of a base model's folder; no padding.
+
+    Raises BaseModelError when tokenizer.json is missing or unreadable.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise BaseModelError(f"{folder} has no tokenizer.json; a base model must bring its fast tokenizer")
+    try:
+        data = path.read_bytes()
+        tokenizer = Tokenizer.from_buffer(data)
+    except Exception as error:  # the library raises plain Exception
+        raise BaseModelError(
+            f"{path} is no tokenizer that can be read: {' '.join(str(error).split())[:300]}"
+        ) from error
+    # What the file says about truncation and padding was for somebody else's use.
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    digest = hashlib.sha256(data + f"\n{max_length}".encode()).hexdigest()
+    return TokenizerOf(tokenizer, max_length, digest)
+
+
+def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array) -> Tokens:
+    """Tokens of normalised texts [n], none missing; digests [n] are those of the texts as they are, case and all.
+
+    Texts that an earlier run met are looked up, the others join the cache.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cache = _read(store, tokenizer)
+    places = pc.index_in(digests, cache["digest"].combine_chunks())
+    missing = pc.indices_nonzero(pc.is_null(places))
+    if len(missing):
+        fresh = _worked_out(tokenizer, texts.take(missing), digests.take(missing))
+        log.info("tokenise: %s texts, %s were known", f"{len(missing):,}", f"{len(texts) - len(missing):,}")
+        cache = pa.concat_tables([cache, fresh])
+        _add(store, tokenizer, fresh)
+        places = pc.index_in(digests, cache["digest"].combine_chunks())
+    return Tokens(cache["ids"].combine_chunks().take(places), cache["length"].combine_chunks().take(places))
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([("digest", pa.binary(16)), ("ids", pa.list_(pa.int32())), ("length", pa.int32())])
+
+
+def _worked_out(tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array) -> pa.Table:
+    import pyarrow as pa
+
+    parts = [
+        pa.table([digests.slice(start, _BATCH), *found], schema=_schema())
+        for start, found in _encoded(tokenizer, texts)
+    ]
+    # One text may be asked for twice, and is kept once.
+    table = pa.concat_tables(parts).combine_chunks()
+    if len(table["digest"].unique()) < table.num_rows:
+        first = pa.table({"digest": table["digest"], "place": pa.array(range(table.num_rows))})
+        table = table.take(first.group_by("digest").aggregate([("place", "min")])["place_min"])
+    return table
+
+
+def _encoded(tokenizer: TokenizerOf, texts: pa.Array) -> Iterator[tuple[int, list[pa.Array]]]:
+    import pyarrow as pa
+
+    inner, most = tokenizer.tokenizer, tokenizer.max_length
+    special = inner.num_special_tokens_to_add(False)
+    for start in range(0, len(texts), _BATCH):
+        # The fast one leaves out offsets, which nobody reads.
+        found = inner.encode_batch_fast(texts.slice(start, _BATCH).to_pylist())
+        ids = [encoding.ids for encoding in found]
+        lengths = [len(each) for each in ids]
+        for position, length in enumerate(lengths):
+            if length >= most:
+                rest = found[position].overflowing
+                lengths[position] += sum(len(part) - special for part in rest)
+        yield start, [pa.array(ids, pa.list_(pa.int32())), pa.array(lengths, pa.int32())]
+
+
+def _read(store: Store, tokenizer: TokenizerOf) -> pa.Table:
+    """All parts of the cache; an empty one where there is none, or where a part of it is gone or damaged."""
+    import pyarrow as pa
+
+    try:
+        parts = [_part(store.fetch(ref) / _FILE) for ref in _parts(store, tokenizer)]
+    except (StoreError, OSError, pa.ArrowException) as error:
+        log.warning("tokenise: the cache cannot be read, all texts are tokenised anew: %s", error)
+        parts = []
+    return pa.concat_tables([_schema().empty_table(), *parts])
+
+
+def _part(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def _name(tokenizer: TokenizerOf) -> str:
+    return f"tokens/{tokenizer.digest}"
+
+
+def _parts(store: Store, tokenizer: TokenizerOf) -> list[ArtifactRef]:
+    return [ArtifactRef.model_validate(part) for part in store.read_document(_name(tokenizer)) or ()]
+
+
+def _add(store: Store, tokenizer: TokenizerOf, fresh: pa.Table) -> None:
+    """Adds a part; two runs at once lose neither."""
+    import pyarrow as pa
+    from filelock import FileLock
+
+    locks: Path = settings.current().locks
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"tokens-{tokenizer.digest[:16]}.lock"):
+        known = [part for part in _parts(store, tokenizer) if store.exists(part)]
+        if len(known) >= _MOST_PARTS:
+            fresh, known = pa.concat_tables([_part(store.fetch(part) / _FILE) for part in known] + [fresh]), []
+        parts = [*known, _put(store, fresh)]
+        store.write_document(_name(tokenizer), [part.model_dump(mode="json") for part in parts])
+
+
+def _put(store: Store, table: pa.Table) -> ArtifactRef:
+    import pyarrow as pa
+
+    with store.workspace() as folder:
+        with pa.OSFile(str(folder / _FILE), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        return store.put(folder, _KIND)

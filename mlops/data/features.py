@@ -1,4 +1,4 @@
-"""Cheap text features: what the linear models of `mlops.data.noise` and `mlops.data.poison` see of a text.
+"""Cheap text features: what the linear models of `mlops.data.mislabelled` and `mlops.data.poisoning` see of a text.
 
 Words, single marks and emoji, and pairs of neighbours; where a script has no spaces between words, the one to three
 characters in a row stand for them. Weighted by tf-idf with logarithmic term counts (Salton and Buckley, Term-weighting

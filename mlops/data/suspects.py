@@ -31,7 +31,7 @@ def suspect_check(table: pa.Table, config: PipelineConfig) -> Suspected | None:
     most = config.validate_.label_noise
     if not most or table.num_rows < _LEAST or len(table["label"].unique()) < 2:
         return None
-    from mlops.data.noise import label_issues
+    from mlops.data.mislabelled import label_issues
 
     limit = table.num_rows if config.prepare.drop_label_issues else most
     found = label_issues(table["text"].to_pylist(), table["label"].to_pylist(), max_rows=limit)

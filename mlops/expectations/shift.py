@@ -22,13 +22,13 @@ def new_rows(
 ) -> Finding:
     """Per label: do the new rows say what the old ones of this label say?
 
-    Judged are, see `mlops.data.poison.Shift`, the largest effect (more new than old rows that a model of the old ones puts
+    Judged are, see `mlops.data.poisoning.Shift`, the largest effect (more new than old rows that a model of the old ones puts
     elsewhere: wrong labels), the largest distance (other words) and the largest share of rows with one novel word (a
     trigger). Observed is how often the worst of them goes into what is allowed.
     """
     if new not in frame.columns:
         return not_judged("there is no earlier snapshot")
-    from mlops.data.poison import Shift, class_shift
+    from mlops.data.poisoning import Shift, class_shift
 
     fresh = frame[new].to_numpy(dtype=bool)
     texts, labels = frame[column].to_numpy(dtype=object), frame[label].to_numpy(dtype=object)

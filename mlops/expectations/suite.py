@@ -39,7 +39,7 @@ def run_suite(
     Raises UserError, naming the entry, for an unknown expectation or wrong arguments. What goes wrong inside an
     expectation is a failed check, never an error.
     """
-    _import_quietly()
+    import_quietly()
     entries = config.suite or built_in_suite(config.validate_.min_rows)
     columns = list(frame.columns)
     built = [build(entry, place(config, n, entries), columns, config, n, known) for n, entry in enumerate(entries)]
@@ -62,7 +62,7 @@ def run_suite(
     return Judged(_distinct([checks[n] for n in order]), faults, [summaries[n] for n in order])
 
 
-def _import_quietly() -> None:
+def import_quietly() -> None:
     """Great Expectations without telemetry, and without a log line for each of its own decorators."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)

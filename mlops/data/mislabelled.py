@@ -8,7 +8,9 @@ better. So their weights w, the share e of wrong labels and the pull g are fitte
 
 A wrong label is any of the other labels (g = 0) or rather one that suits the text (g > 0). The weights are a temperature
 at the same time (Guo et al., On calibration of modern neural networks, 2017) that wrong labels do not inflate; the second
-term over the whole is the probability that a given label is wrong. It replaces the per-class thresholds of confident
+term over the whole is the probability that a given label is wrong. With few labels e is also fitted per label, for
+mistakes that go one way; the simplest of these models that explains the labels is taken. This replaces the per-class
+thresholds of confident
 learning (Northcutt et al., Confident learning, 2021), which take the uncertainty between similar labels for noise
 (`benchmarks/label_noise.py` compares the two). A second pass counts each row as much as its label is probably right.
 
@@ -37,6 +39,7 @@ Floats = npt.NDArray[np.float64]
 _PULLS = (0.0, 0.25, 0.5)  # g: beyond a half, the noise is the same as the models' own doubt
 _LEAST_SHARE, _MOST_SHARE = 1e-4, 0.5  # e: with most labels wrong there is nothing to tell them by
 _CHANCE = 2.71  # twice the log-likelihood that e > 0 gains by chance in one case of twenty (Self and Liang, 1987)
+_FEW_LABELS = 12  # up to which each label may have a share of wrong ones of its own
 _FLOOR = 0.2  # probability of an error below which no row is a suspect, however few there are
 _FIT_ROWS = 5_000  # the model of the labels has four parameters: more rows tell them no better
 _SGD_WORK = 4_000_000  # rows × labels from which naive Bayes judges alone: the other takes minutes
@@ -59,10 +62,11 @@ class Suspects(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """weights of the models, share of wrong labels e, pull g, and the mean negative log-likelihood reached."""
+    """weights of the models, share of wrong labels e of all labels [1] or each [labels], pull g, and the mean negative
+    log-likelihood reached."""
 
     weights: Floats
-    share: float
+    shares: Floats
     pull: float
     loss: float
 
@@ -86,13 +90,13 @@ def label_issues(
         raise ValueError("texts, labels and groups differ in length")
     if folds < 2:
         raise ValueError(f"folds is {folds}; at least 2 are needed")
-    own = [_hashed(" ".join(text.lower().split()), seed) for text in texts]
-    keys = own if groups is None else [_hashed(str(group), seed) for group in groups]
+    own = [hashed(" ".join(text.lower().split()), seed) for text in texts]
+    keys = own if groups is None else [hashed(str(group), seed) for group in groups]
     # Sorted by content: the order of the rows changes nothing from here on.
     ranked = sorted(range(len(texts)), key=lambda row: (own[row], labels[row], texts[row]))[:max_rows]
     rows = np.array(ranked, dtype=np.int64)
     names, codes = np.unique([labels[row] for row in ranked], return_inverse=True)
-    parts = _parts([keys[row] for row in ranked], codes, folds)
+    parts = folded([keys[row] for row in ranked], codes, folds)
     kept = _judgeable(codes, parts, len(names), folds)
     rows, parts = rows[kept], parts[kept]
     present, codes = np.unique(codes[kept], return_inverse=True)
@@ -113,13 +117,14 @@ def label_issues(
     )
 
 
-def _hashed(text: str, seed: int) -> int:
+def hashed(text: str, seed: int) -> int:
+    """A number of 64 bits that the text and the seed give, the same on every machine."""
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, salt=b"%d" % seed).digest(), "big"
     )
 
 
-def _parts(keys: Sequence[int], codes: Ints, folds: int) -> Ints:
+def folded(keys: Sequence[int], codes: Ints, folds: int) -> Ints:
     """Fold per row [n]: rows of one key together; dealt out by label, so that each label is in all folds alike."""
     first: dict[int, int] = {}
     for code, key in zip(codes.tolist(), keys, strict=True):
@@ -140,19 +145,23 @@ def _judgeable(codes: Ints, parts: Ints, labels: int, folds: int) -> npt.NDArray
 def _judged(texts: Sequence[str], codes: Ints, parts: Ints, labels: int, seed: int) -> tuple[Floats, float, Ints]:
     """Per row the probability that its label is wrong [n] and the label that the models give it [n]; the share of wrong ones."""
     found = features(texts)
-    first = _out_of_fold(found, codes, parts, labels, np.ones(len(codes)), seed)
+    first = out_of_fold(found, codes, parts, labels, np.ones(len(codes)), seed)
     fit = fitted(first, codes)
     wrong, chances = posterior(first, codes, fit)
     # The first pass has the better share: in the second, what looked wrong no longer speaks for itself.
     rate = float(wrong.mean())
-    if fit.share > _LEAST_SHARE:
-        second = _out_of_fold(found, codes, parts, labels, 1 - wrong, seed)
-        wrong, chances = posterior(second, codes, fitted(second, codes, (fit.pull,)))
+    if fit.shares.max() > _LEAST_SHARE:
+        second = out_of_fold(found, codes, parts, labels, 1 - wrong, seed)
+        few, some = _few(second, codes)
+        wrong, chances = posterior(second, codes, _descended(few, some, fit.pull, fit.shares, _MOST_SHARE))
     return wrong, rate, chances.argmax(axis=1).astype(np.int64)
 
 
-def _out_of_fold(found: csr_matrix, codes: Ints, parts: Ints, labels: int, weights: Floats, seed: int) -> list[Floats]:
-    """Log-probabilities [n, labels] per model, of each row by models of the other folds. weights: [n], how much a row counts."""
+def out_of_fold(found: csr_matrix, codes: Ints, parts: Ints, labels: int, weights: Floats, seed: int) -> list[Floats]:
+    """Log-probabilities [n, labels] per model, of each row by models of the other folds.
+
+    weights: [n], how much a row counts when the models are trained; a row with 0 is only judged.
+    """
     from sklearn.linear_model import SGDClassifier
     from sklearn.naive_bayes import MultinomialNB
 
@@ -164,46 +173,55 @@ def _out_of_fold(found: csr_matrix, codes: Ints, parts: Ints, labels: int, weigh
         models.append(partial(SGDClassifier, **descent))
     results = [np.full((len(codes), labels), np.log(1e-9)) for _ in models]
     for part in np.unique(parts):
-        inside, outside = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
+        inside, outside = np.flatnonzero(parts == part), np.flatnonzero((parts != part) & (weights > 0))
         for model, result in zip(models, results, strict=True):
             trained = model().fit(found[outside], codes[outside], sample_weight=weights[outside])
             result[np.ix_(inside, trained.classes_)] = np.log(trained.predict_proba(found[inside]) + 1e-9)
     return results
 
 
-def fitted(logs: Sequence[Floats], codes: Ints, pulls: Sequence[float] = _PULLS) -> _Fit:
+def fitted(logs: Sequence[Floats], codes: Ints) -> _Fit:
     """The model of the labels that makes the given ones likeliest. logs: per model [n, labels]; codes: [n] given labels.
 
-    No wrong label at all is what is returned unless e > 0 explains the labels better than chance would.
+    No wrong label at all is what is returned unless e > 0 explains the labels better than chance would; one share for
+    all labels unless shares of their own do.
     """
-    step = -(-len(codes) // _FIT_ROWS)  # rows are sorted by a hash: every step-th one is a random sample
-    few = [log[::step] for log in logs]
-    some = codes[::step]
-    clean = _descended(few, some, 0.0, _LEAST_SHARE, _LEAST_SHARE)
-    tried = [_descended(few, some, pull, start, _MOST_SHARE) for pull in pulls for start in (0.01, 0.2)]
-    best = min(tried, key=lambda fit: fit.loss)
-    return best if 2 * len(some) * (clean.loss - best.loss) > _CHANCE else clean
+    few, some = _few(logs, codes)
+    labels = few[0].shape[1]
+    clean = _descended(few, some, 0.0, np.array([_LEAST_SHARE]), _LEAST_SHARE)
+    tried = [_descended(few, some, pull, np.array([start]), _MOST_SHARE) for pull in _PULLS for start in (0.01, 0.2)]
+    if labels <= _FEW_LABELS:
+        tried += [_descended(few, some, 0.0, np.full(labels, start), _MOST_SHARE) for start in (0.01, 0.2)]
+    best = min(tried, key=lambda fit: 2 * len(some) * fit.loss + _CHANCE * len(fit.shares))
+    return best if 2 * len(some) * (clean.loss - best.loss) > _CHANCE * len(best.shares) else clean
 
 
-def _descended(logs: Sequence[Floats], codes: Ints, pull: float, start: float, most: float) -> _Fit:
+def _few(logs: Sequence[Floats], codes: Ints) -> tuple[list[Floats], Ints]:
+    """What the model of the labels is fitted to: rows are sorted by a hash, so that every step-th one is a random sample."""
+    step = -(-len(codes) // _FIT_ROWS)
+    return [log[::step] for log in logs], codes[::step]
+
+
+def _descended(logs: Sequence[Floats], codes: Ints, pull: float, start: Floats, most: float) -> _Fit:
     """The best weights and share from one start, for one pull (quasi-Newton, Byrd et al., 1995)."""
     from scipy.optimize import minimize
 
-    def loss(values: Floats) -> float:
-        given, slipped = _terms(_mixed(logs, values[:-1]), codes, pull)
-        return float(-np.log((1 - values[-1]) * given + values[-1] * slipped + 1e-12).mean())
+    models = len(logs)
 
-    bounds = [(0.0, 8.0)] * len(logs) + [(_LEAST_SHARE, most)]
-    found = minimize(loss, [1 / len(logs)] * len(logs) + [start], method="L-BFGS-B", bounds=bounds)
-    return _Fit(found.x[:-1], float(found.x[-1]), pull, float(found.fun))
+    def loss(values: Floats) -> float:
+        given, slipped = _terms(_mixed(logs, values[:models]), codes, values[models:], pull)
+        return float(-np.log(given + slipped + 1e-12).mean())
+
+    bounds = [(0.0, 8.0)] * models + [(_LEAST_SHARE, most)] * len(start)
+    found = minimize(loss, np.concatenate([np.full(models, 1 / models), start]), method="L-BFGS-B", bounds=bounds)
+    return _Fit(found.x[:models], found.x[models:], pull, float(found.fun))
 
 
 def posterior(logs: Sequence[Floats], codes: Ints, fit: _Fit) -> tuple[Floats, Floats]:
     """Probability that each given label is wrong [n], and of each label being the right one as the text has it [n, labels]."""
     chances = _mixed(logs, fit.weights)
-    given, slipped = _terms(chances, codes, fit.pull)
-    wrong = fit.share * slipped
-    return wrong / ((1 - fit.share) * given + wrong + 1e-12), chances
+    given, slipped = _terms(chances, codes, fit.shares, fit.pull)
+    return slipped / (given + slipped + 1e-12), chances
 
 
 def _mixed(logs: Sequence[Floats], weights: Floats) -> Floats:
@@ -213,16 +231,17 @@ def _mixed(logs: Sequence[Floats], weights: Floats) -> Floats:
     return np.asarray(total / total.sum(axis=1, keepdims=True))
 
 
-def _terms(chances: Floats, codes: Ints, pull: float) -> tuple[Floats, Floats]:
-    """P(given label | it is right) and P(given label | some other one is right), each [n]."""
+def _terms(chances: Floats, codes: Ints, shares: Floats, pull: float) -> tuple[Floats, Floats]:
+    """P(given label and it is right) and P(given label and some other one is right), each [n]."""
     every = np.arange(len(codes))
-    given = chances[every, codes]
     labels = chances.shape[1]
+    erring = chances * shares
+    given = chances[every, codes] - erring[every, codes]
     if pull == 0 or labels == 2:
-        return given, (1 - given) / (labels - 1)
+        return given, (erring.sum(axis=1) - erring[every, codes]) / (labels - 1)
     pulled = chances**pull
-    shares = chances / np.maximum(pulled.sum(axis=1, keepdims=True) - pulled, 1e-12)
-    return given, pulled[every, codes] * (shares.sum(axis=1) - shares[every, codes])
+    spread = erring / np.maximum(pulled.sum(axis=1, keepdims=True) - pulled, 1e-12)
+    return given, pulled[every, codes] * (spread.sum(axis=1) - spread[every, codes])
 
 
 def _cut(wrong: Floats) -> float:

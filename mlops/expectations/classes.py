@@ -74,7 +74,8 @@ class TextExpectation(BatchExpectation):  # type: ignore[misc]
             "evergreen_table": [list(finding.header), *map(list, finding.table)] if finding.table else [],
         }
         if finding.rows:
-            result |= {"unexpected_index_list": list(finding.rows), "unexpected_count": len(finding.rows)}
+            # Not by the name that column maps use: Data Docs would then ask for counts of unexpected values.
+            result |= {"evergreen_rows": list(finding.rows)}
         return {"success": finding.success, "result": result}
 
     @classmethod

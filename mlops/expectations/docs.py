@@ -1,8 +1,9 @@
-"""Data Docs where people find them: a folder per pipeline and snapshot, whole or not there."""
+"""Data Docs where people find them: a folder per pipeline and snapshot, whole or not there, loading nothing from elsewhere."""
 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -10,6 +11,31 @@ from pathlib import Path
 from mlops import settings
 
 log = logging.getLogger("evergreen")
+
+
+# Great Expectations' pages take their styles and scripts from six other hosts: not to be had behind a firewall, and a
+# page about a team's data should tell nobody that it was opened.
+_ELSEWHERE = re.compile(
+    r"""<(?:link|img)[^>]*(?:href|src)=["']https?://[^>]*>"""
+    r"""|<script[^>]*src=["']https?://[^>]*>\s*</script>|url\(\s*["']?https?://[^)]*\)"""
+)
+_STYLE = """<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1200px;padding:1rem;color:#1f2933;background:#fff}
+img,.cloud-footer,#cooltip,footer{display:none}h1,h2,h3,h4,h5{margin:1.2rem 0 .4rem}a{color:#1c64b0}
+table{border-collapse:collapse;margin:.4rem 0;width:auto}table table{margin-left:1rem;font-size:13px}
+th,td{border:1px solid #d5dbe1;padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+th{background:#f3f5f7;overflow-wrap:normal}ol.breadcrumb,ol.ge-breadcrumbs{list-style:none;padding:0;display:flex;gap:.5rem}
+.fa-check-circle::before{content:"\\2714";color:#1a7f37}.fa-times::before{content:"\\2718";color:#c62828}
+.fa-exclamation-triangle::before,.fa-exclamation-circle::before{content:"\\26A0";color:#b26a00}i{font-style:normal}
+@media(prefers-color-scheme:dark){body{color:#e4e7eb;background:#16191d}th{background:#242a31}th,td{border-color:#39424c}a{color:#7db7ff}}
+</style>"""
+
+
+def self_contained(site: Path) -> None:
+    """Rewrites the pages of a site so that they load nothing from another host."""
+    for page in site.rglob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        page.write_text(_ELSEWHERE.sub("", html).replace("</head>", f"{_STYLE}</head>", 1), encoding="utf-8")
 
 
 def docs_folder(pipeline: str, revision: str) -> Path:

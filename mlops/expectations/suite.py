@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops.config import Columns, Expectation, PipelineConfig
 from mlops.data.checks import Fault
+from mlops.expectations.docs import self_contained
 from mlops.expectations.entries import ENTRY, build, built_in_suite, place
 from mlops.types import Check, Outcome
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("evergreen")
 
 _RESULT = {"result_format": "COMPLETE", "include_unexpected_rows": False, "return_unexpected_index_query": False}
-_LISTS = ("unexpected_list", "unexpected_index_list", "unexpected_index_query")
+_LISTS = ("evergreen_rows", "unexpected_list", "unexpected_index_list", "unexpected_index_query")
 
 
 class Judged(NamedTuple):
@@ -57,7 +58,8 @@ def run_suite(
             for index in found:
                 faults.setdefault(index, _row_fault(entries[n], config.data.columns))
             summaries[n] = _summary(entries[n], results.get(n), checks[n])
-    _publish(context)
+    context.build_data_docs(site_names=["site"])
+    self_contained(site)
     order = range(len(entries))
     return Judged(_distinct([checks[n] for n in order]), faults, [summaries[n] for n in order])
 
@@ -114,10 +116,6 @@ def _run(
     }
 
 
-def _publish(context: Any) -> None:
-    context.build_data_docs(site_names=["site"])
-
-
 def _judge(entry: Expectation, result: Any, names: Columns) -> tuple[Check, list[int]]:
     """The entry's check, and the rows to set aside."""
     outcome: Outcome = "pass"
@@ -127,7 +125,7 @@ def _judge(entry: Expectation, result: Any, names: Columns) -> tuple[Check, list
     if raised:
         outcome, detail = "fail", f"the expectation could not be computed: {raised}"
     elif not result.success:
-        indices = values.get("unexpected_index_list") or []
+        indices = values.get("unexpected_index_list") or values.get("evergreen_rows") or []
         outcome = "warn" if entry.severity == "warn" else "fail"
         if entry.severity == "quarantine" and indices:
             rows = [int(index) for index in indices]

@@ -17,7 +17,6 @@ from mlops.errors import ConfigError
 from mlops.faults import describe, unknown
 
 TASKS = ("text-classification",)
-FORMATS = ("text-folders", "jsonl", "csv", "parquet")
 SPLITS = ("train", "validation", "test")
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"  # of a pipeline, and so of its model
 METRICS = ("accuracy", "macro_f1", "weighted_f1")
@@ -139,7 +138,7 @@ class DataSection(Section):
     """
 
     source: SourceUri | None = None
-    format: Literal["text-folders", "jsonl", "csv", "parquet"] | None = None
+    format: Literal["text-folders", "jsonl", "csv", "parquet", "conll"] | None = None
     columns: Columns = Columns()
     splits: Shares | SplitSources = Shares()
     labels: tuple[str, ...] | None = None
@@ -290,6 +289,14 @@ class PipelineConfig(Section):
     schedule: str | None = None
     suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()
     root: Annotated[str, Field(json_schema_extra={"loader": True})] = "."
+
+    @model_validator(mode="after")
+    def _format_of_the_task(self) -> PipelineConfig:
+        if self.data.format == "conll":
+            raise ValueError(
+                f"data.format: found 'conll', which holds tokens and tags; {self.task} reads texts and labels"
+            )
+        return self
 
     @field_validator("schedule")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 from mlops import settings
 from mlops.config import PipelineConfig
 from mlops.data.parents import record
-from mlops.expectations.docs import docs_folder
+from mlops.expectations.docs import docs_folder, quarantine_folder
 from mlops.pipeline import Stop
 from mlops.store import open_store
 from mlops.types import Evaluation, Release, Run, Selection, Snapshot, Verdict
@@ -155,6 +155,9 @@ def links(config: PipelineConfig, run: Run, values: Mapping[str, Any], files: Ma
         docs = docs_folder(config.name, raw.revision) / "index.html"
         if docs.exists():
             found["data_docs"] = str(docs)
+        aside = quarantine_folder(config.name, raw.revision) / "rows.jsonl"
+        if aside.exists():
+            found["quarantine"] = str(aside)
     if run.mlflow_run_id:
         found["mlflow_run"] = run.mlflow_run_id
     return found

@@ -111,3 +111,27 @@ def test_check_knows_the_metrics_of_the_labels(capsys: pytest.CaptureFixture[str
     assert "in order" in capsys.readouterr().out
     said = refused(capsys, "check", str(path), "--set", "gate.metric=f1/fire")
     assert "gate.metric: found 'f1/fire'; allowed with these labels: accuracy, macro_f1, weighted_f1, f1/metals" in said
+
+
+def test_a_first_suite_is_written_once_and_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pipelines").mkdir()
+    path = tmp_path / "pipelines" / "tiny.yaml"
+    tiny_file(tmp_path).rename(path)
+    assert main(["expectations", "init", str(path)]) == 0
+    suite = tmp_path / "expectations" / "tiny.yaml"
+    assert f"wrote {suite}" in (said := capsys.readouterr().out)
+    assert "expectations: expectations/tiny.yaml" in said
+    text = suite.read_text(encoding="utf-8")
+    for kind in (
+        "expect_labels_to_have_rows",
+        "expect_text_encoding_to_be_intact",
+        "expect_new_rows_to_resemble_old_ones",
+    ):
+        assert kind in text
+    assert main(["expectations", "init", str(path)]) == 2
+    assert "--force writes it anew" in capsys.readouterr().err
+    path.write_text(path.read_text(encoding="utf-8") + "expectations: expectations/tiny.yaml\n", encoding="utf-8")
+    assert main(["check", str(path)]) == 0
+    suite.unlink()  # the file names a suite that is not there yet
+    assert main(["expectations", "init", str(path)]) == 0
+    assert suite.exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TextIO
 
+from mlops.data.conll import read_conll
 from mlops.data.rows import PREVIEW, Record, bytes_preview, showable
 from mlops.data.uris import SourceFile
 from mlops.errors import SourceError
@@ -239,10 +240,12 @@ READERS: dict[str, Reader] = {
     "jsonl": read_jsonl,
     "csv": read_csv,
     "parquet": read_parquet,
+    "conll": read_conll,
 }
 SUFFIXES = {
     "text-folders": (".txt",),
     "jsonl": (".jsonl", ".ndjson"),
     "csv": (".csv", ".tsv"),
     "parquet": (".parquet", ".pq"),
+    "conll": (".conll", ".iob", ".iob2", ".bio"),
 }

@@ -14,8 +14,9 @@ from mlops.data.linear import at, fit, out_of_fold, predict, temperature
 Counts = npt.NDArray[np.float64]
 
 _FOLDS = 5
-_DRAWS = 10  # random splits of the old rows that tell what chance gives
+_DRAWS = 20  # samples that a distance is the mean of
 _WORDS = 5
+_TELLING = 3.0  # standard errors from which a word is named: of a thousand words one gets there by chance
 _Z = 1.645  # of a one-sided 95% bound; the variance of 2 asin(sqrt(p)) is 1/n (Cohen 1988, chapter 6)
 _HARDLY = 20  # times rarer among old rows
 
@@ -25,8 +26,8 @@ class Shift(NamedTuple):
 
     disagreement: share of the new rows that a model of the old rows puts elsewhere, less the same share among old rows
     (out of fold). effect: lower 95% bound of Cohen's h of the two, 0 or more: a few rows show no effect by chance.
-    distance: Jensen-Shannon distance (base 2, 0 to 1) of their words, less what random parts of the old rows of the same
-    size have. novel: the largest share of new rows that hold one same word which old rows hardly know, as the trigger of
+    distance: Jensen-Shannon distance (base 2, 0 to 1) of their words, less what samples of the old rows of the same size
+    have. novel: the largest share of new rows that hold one same word which old rows hardly know, as the trigger of
     a backdoor does. words: that word and those that tell new from old best.
     """
 
@@ -72,7 +73,7 @@ def class_shift(
     for name in judged:
         mine, theirs = np.flatnonzero((names == name) & is_new), np.flatnonzero((names == name) & ~is_new)
         before, after = float(elsewhere[theirs].mean()), float(elsewhere[mine].mean())
-        distance = _distance(counts[mine], counts[theirs]) - _by_chance(counts[theirs], len(mine), chance)
+        distance = _moved(counts[mine], counts[theirs], chance)
         novel, word = _novel(counts[mine], counts[theirs], vocabulary)
         told = dict.fromkeys([*word, *_telling(counts[mine], counts[theirs], vocabulary)])
         h = 2 * np.arcsin(np.sqrt(after)) - 2 * np.arcsin(np.sqrt(before))
@@ -132,14 +133,15 @@ def _distance(one: Any, other: Any) -> float:
     return float(np.nan_to_num(jensenshannon(first, second, base=2)))
 
 
-def _by_chance(rows: Any, size: int, chance: np.random.Generator) -> float:
-    """The mean distance between random rows of the old ones, as many as there are new ones, and the rest of them."""
-    count = rows.shape[0]
-    size = min(size, count // 2)
+def _moved(new: Any, old: Any, chance: np.random.Generator) -> float:
+    """The distance of new rows from old ones, less that of other old rows from them, in samples of one size: a small
+    sample is far from everything."""
+    size = min(new.shape[0], old.shape[0] // 2)
     found = []
     for _ in range(_DRAWS):
-        order = chance.permutation(count)
-        found.append(_distance(rows[order[:size]], rows[order[size:]]))
+        some, order = chance.permutation(new.shape[0])[:size], chance.permutation(old.shape[0])
+        one, other = old[order[:size]], old[order[size : 2 * size]]
+        found.append(_distance(new[some], one) - _distance(other, one))
     return float(np.mean(found))
 
 
@@ -159,4 +161,4 @@ def _telling(new: Any, old: Any, vocabulary: npt.NDArray[Any]) -> tuple[str, ...
     odds = [np.log((c + prior) / (c.sum() + prior.sum() - c - prior)) for c in (a, b)]
     score = (odds[0] - odds[1]) / np.sqrt(1 / (a + prior) + 1 / (b + prior))
     best = np.argsort(-score, kind="stable")[:_WORDS]
-    return tuple(str(vocabulary[place]) for place in best if score[place] > 1.96)
+    return tuple(str(vocabulary[place]) for place in best if score[place] > _TELLING)

@@ -65,6 +65,8 @@ def _of_source(uri: str, config: PipelineConfig, wanted: Sequence[str], seen: di
     with ExitStack() as stack:
         files = [file for found in locate(uri, wanted[1]) for file in _unarchived(found, stack)]
         kind = config.data.format or infer_format(uri, files)
+        if kind == "conll":
+            raise SourceError(f"{uri}: holds tokens and tags ({files[0].name}); {config.task} reads texts and labels")
         for packed in _of_format(uri, files, kind):
             with unpacked(packed) as file:
                 try:
@@ -81,7 +83,7 @@ def _unarchived(file: SourceFile, stack: ExitStack) -> list[SourceFile]:
 def infer_format(uri: str, files: Sequence[SourceFile]) -> str:
     """The format that the files' names tell. Raises SourceError when they tell none, or more than one."""
     found = {kind for file in files for kind, suffixes in SUFFIXES.items() if _suffix(file) in suffixes}
-    if found & {"jsonl", "csv", "parquet"}:
+    if found & {"jsonl", "csv", "parquet", "conll"}:
         found -= {"text-folders"}  # a README.txt beside the data
     if len(found) == 1:
         return found.pop()

@@ -50,6 +50,17 @@ def publish_docs(report: Path, pipeline: str, revision: str) -> Path:
     return target / "index.html"
 
 
+def quarantine_folder(pipeline: str, revision: str) -> Path:
+    """Where the rows of a snapshot that were set aside lie on this machine, to be read and mended."""
+    return settings.current().home / "quarantine" / pipeline / revision[:12]
+
+
+def publish_quarantine(report: Path, pipeline: str, revision: str) -> None:
+    """Copies a report's quarantine/ (rows.jsonl, a reason each) to its place, where any row was set aside."""
+    if (report / "quarantine").is_dir():
+        _replace_folder(report / "quarantine", quarantine_folder(pipeline, revision))
+
+
 def _replace_folder(built: Path, target: Path) -> None:
     """Copies a folder to its place, whole or not at all; another run that builds the same place may win."""
     target.parent.mkdir(parents=True, exist_ok=True)

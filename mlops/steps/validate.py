@@ -15,7 +15,7 @@ from mlops.data.findings import column_checks
 from mlops.data.parents import recorded
 from mlops.data.snapshots import read_table
 from mlops.data.suspects import suspect_check, write_suspects
-from mlops.expectations.docs import publish_docs
+from mlops.expectations.docs import publish_docs, publish_quarantine
 from mlops.expectations.entries import declared_labels
 from mlops.expectations.suite import run_suite
 from mlops.store import Store, open_store
@@ -37,8 +37,8 @@ def validate(
 
     base: whose tokenizer tells the lengths. parent: revision of the snapshot that shifts are measured from. Row checks
     come first, then the suite on the rows that passed them, then the search for wrong labels. The report holds
-    quarantine.parquet, suspects.parquet, validation.json and data_docs/. Raises UserError for an entry of the suite that
-    is no expectation.
+    quarantine.parquet, quarantine/, suspects.parquet, validation.json and data_docs/. Raises UserError for an entry of the
+    suite that is no expectation.
     """
     store = open_store()
     table = load_rows(store, snapshot)
@@ -60,7 +60,7 @@ def validate(
             checks.append(suspects.check)
             write_suspects(suspects, folder / "suspects.parquet")
         checks += limit_checks(table, faults, config)
-        _write_quarantine(table, faults, folder / "quarantine.parquet")
+        _write_quarantine(table, faults, folder)
         summary = {
             "pipeline": config.name,
             "revision": snapshot.revision,
@@ -70,6 +70,7 @@ def validate(
         }
         (folder / "validation.json").write_text(json.dumps(summary, indent=1, default=str), encoding="utf-8")
         docs = publish_docs(folder, config.name, snapshot.revision)
+        publish_quarantine(folder, config.name, snapshot.revision)
         report = store.put(folder, "validation")
     verdict = Verdict(subject="snapshot", checks=tuple(checks), report=report, docs=str(docs))
     log.info("validate: %s of %s rows set aside, %s; %s", len(faults), table.num_rows, verdict.outcome, docs)
@@ -133,7 +134,8 @@ def known_facts(store: Store, config: PipelineConfig, base: Base | None, earlier
     return known
 
 
-def _write_quarantine(table: pa.Table, faults: dict[int, Fault], path: Path) -> None:
+def _write_quarantine(table: pa.Table, faults: dict[int, Fault], folder: Path) -> None:
+    """quarantine.parquet for `prepare`; the same rows as quarantine/rows.jsonl for people, where there are any."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -149,4 +151,10 @@ def _write_quarantine(table: pa.Table, faults: dict[int, Fault], path: Path) -> 
         "text": pc.utf8_slice_codeunits(rows["text"], 0, PREVIEW),
         "label": rows["label"],
     }
-    pq.write_table(pa.table(columns), path)
+    aside = pa.table(columns)
+    pq.write_table(aside, folder / "quarantine.parquet")
+    if aside.num_rows:
+        (folder / "quarantine").mkdir()
+        with (folder / "quarantine" / "rows.jsonl").open("w", encoding="utf-8") as file:
+            for batch in aside.to_batches(max_chunksize=10_000):
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())

@@ -3,14 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sources import BBC, pipeline, table, write_jsonl
+from sources import BASE, BBC, pipeline, table, write_jsonl
 
 from mlops.config import PipelineConfig
 from mlops.data.book import empty_book, publish
 from mlops.data.parents import record
 from mlops.errors import SourceError
+from mlops.flow import step_named
+from mlops.pipeline import stop
 from mlops.steps.source import source
 from mlops.store import open_store
+from mlops.types import Run
 
 
 def test_the_corpus_is_pinned_and_pinning_it_again_agrees() -> None:
@@ -130,3 +133,38 @@ def test_new_rows_are_those_that_the_last_retrain_had_not(tmp_path: Path) -> Non
     # The same rows once more have the same parent: nothing that is remembered of them is lost.
     again = source(pipeline(path))
     assert (again.new_rows, again.parent_sha256) == (0, first.revision)
+
+
+def test_too_few_new_rows_skip_the_run(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", DAYS[:5])
+    config = pipeline(path, data={"min_new_rows": 4})
+    step = step_named("source")
+    this = Run(retrain_id="r", pipeline="tiny", champion=None, base=BASE)
+
+    def ending(run: Run = this) -> str | None:
+        found = stop(step, config, run, {"raw": source(config)})
+        return f"{found.outcome}: {found.reason}" if found else None
+
+    assert ending() is None  # nothing was trained yet: all rows are new
+    record(open_store(), source(config))
+    write_jsonl(path, DAYS[:8])
+    assert ending() == "skipped: 3 new rows since the last retrain; data.min_new_rows is 4"
+    assert ending(this.model_copy(update={"force": True})) is None
+    write_jsonl(path, DAYS[:9])
+    assert ending() is None
+
+
+def test_rows_come_from_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "tickets.db") as database:
+        database.execute("CREATE TABLE tickets (id INTEGER, body TEXT, queue TEXT)")
+        database.executemany("INSERT INTO tickets VALUES (?, ?, ?)", [(n, f"text {n}", "ab"[n % 2]) for n in range(30)])
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "tickets.sql").write_text("SELECT id, body, queue FROM tickets ORDER BY id")
+    monkeypatch.setenv("EVERGREEN_SQL_HELP_DESK", f"sqlite:///{tmp_path / 'tickets.db'}")
+    columns = {"text": "body", "label": "queue", "id": "id"}
+    config = pipeline("sql://help-desk/queries/tickets.sql", data={"columns": columns}, root=str(tmp_path))
+    found = source(config)
+    assert (found.rows, found.labels) == ({"all": 30}, ("a", "b"))
+    assert [row["row_id"] for row in table(found.splits["all"])][:3] == ["0", "1", "2"]

@@ -53,6 +53,11 @@ def test_the_corpus_passes_its_suite_and_data_docs_are_built(home: Path) -> None
     assert time.perf_counter() - started < 8  # half a second where nothing else runs
     assert (verdict.subject, verdict.outcome) == ("snapshot", "pass")
     assert reasons(verdict) == {"sports/199.txt": "invalid_utf8"}
+    (line,) = (home / "quarantine" / "tiny" / snapshot.revision[:12] / "rows.jsonl").read_text().splitlines()
+    assert json.loads(line) | {"text": ""} == {
+        "split": "all", "position": 1511, "row_id": "sports/199.txt", "reason": "invalid_utf8",
+        "detail": "bytes that are not UTF-8", "text": "", "label": "sports",
+    }  # fmt: skip
     assert check(verdict, "rows:invalid_utf8").observed == 1
     assert check(verdict, "rows:invalid_utf8").outcome == "warn"
     assert check(verdict, "expect_table_row_count_to_be_between").observed == 2224

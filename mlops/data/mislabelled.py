@@ -42,6 +42,7 @@ _CHANCE = 2.71  # twice the log-likelihood that e > 0 gains by chance in one cas
 _FEW_LABELS = 12  # up to which each label may have a share of wrong ones of its own
 _FLOOR = 0.2  # probability of an error below which no row is a suspect, however few there are
 _FIT_ROWS = 5_000  # the model of the labels has four parameters: more rows tell them no better
+_SECOND_WORK = 400_000  # rows × labels from which one pass is enough: the second helps where labels are few
 _SGD_WORK = 4_000_000  # rows × labels from which naive Bayes judges alone: the other takes minutes
 
 
@@ -150,7 +151,7 @@ def _judged(texts: Sequence[str], codes: Ints, parts: Ints, labels: int, seed: i
     wrong, chances = posterior(first, codes, fit)
     # The first pass has the better share: in the second, what looked wrong no longer speaks for itself.
     rate = float(wrong.mean())
-    if fit.shares.max() > _LEAST_SHARE:
+    if fit.shares.max() > _LEAST_SHARE and len(codes) * labels <= _SECOND_WORK:
         second = out_of_fold(found, codes, parts, labels, 1 - wrong, seed)
         few, some = _few(second, codes)
         wrong, chances = posterior(second, codes, _descended(few, some, fit.pull, fit.shares, _MOST_SHARE))

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from mlops import settings
+from mlops.data.garbage import paused
 from mlops.errors import BaseModelError, StoreError
 from mlops.store import Store
 from mlops.types import ArtifactRef
@@ -71,16 +74,23 @@ def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cache = _read(store, tokenizer)
-    places = pc.index_in(digests, cache["digest"].combine_chunks())
-    missing = pc.indices_nonzero(pc.is_null(places))
+    cache = _read(store, tokenizer).combine_chunks()
+    if not len(texts):
+        return Tokens(pa.array([], pa.list_(pa.int32())), pa.array([], pa.int32()))
+    places = pc.fill_null(pc.index_in(digests, _column(cache, "digest")), -1).to_numpy().astype(np.int64)
+    missing = pa.array(np.flatnonzero(places < 0))
     if len(missing):
-        fresh = _worked_out(tokenizer, texts.take(missing), digests.take(missing))
+        asked = digests.take(missing)
+        fresh = _worked_out(tokenizer, texts.take(missing), asked)
         log.info("tokenise: %s texts, %s were known", f"{len(missing):,}", f"{len(texts) - len(missing):,}")
-        cache = pa.concat_tables([cache, fresh])
         _add(store, tokenizer, fresh)
-        places = pc.index_in(digests, cache["digest"].combine_chunks())
-    return Tokens(cache["ids"].combine_chunks().take(places), cache["length"].combine_chunks().take(places))
+        places[missing] = cache.num_rows + pc.index_in(asked, _column(fresh, "digest")).to_numpy()
+        cache = pa.concat_tables([cache, fresh])
+    return Tokens(_column(cache, "ids").take(pa.array(places)), _column(cache, "length").take(pa.array(places)))
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    return table[name].combine_chunks() if table.num_rows else _schema().empty_table()[name].combine_chunks()
 
 
 def _schema() -> pa.Schema:
@@ -92,10 +102,11 @@ def _schema() -> pa.Schema:
 def _worked_out(tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array) -> pa.Table:
     import pyarrow as pa
 
-    parts = [
-        pa.table([digests.slice(start, _BATCH), *found], schema=_schema())
-        for start, found in _encoded(tokenizer, texts)
-    ]
+    with paused():
+        parts = [
+            pa.table([digests.slice(start, _BATCH), *found], schema=_schema())
+            for start, found in _encoded(tokenizer, texts)
+        ]
     # One text may be asked for twice, and is kept once.
     table = pa.concat_tables(parts).combine_chunks()
     if len(table["digest"].unique()) < table.num_rows:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlops.config import PipelineConfig, SplitSources
+from mlops.data.garbage import paused
 from mlops.data.parents import last_retrained, new_rows, parent_of
 from mlops.data.readers import read_tables, source_columns
 from mlops.data.snapshots import ROWS, keep_rows, read_table, revision, share, write_raw
@@ -58,7 +59,8 @@ def source(config: PipelineConfig) -> Snapshot:
 
 def _pinned(config: PipelineConfig, store: Store, name: str, uri: str) -> _Part:
     with store.workspace() as folder:
-        count, labels = write_raw(read_tables(uri, config), folder / ROWS, source_columns(config))
+        with paused():
+            count, labels = write_raw(read_tables(uri, config), folder / ROWS, source_columns(config))
         chosen = None
         if name in ("all", "train"):
             chosen, count, labels = _narrowed(config, folder / ROWS, count, labels)

@@ -2,72 +2,101 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
+from typing import BinaryIO
 
-from mlops.data.rows import Record, bytes_preview
+from mlops.data.rows import PREVIEW, Record, bytes_preview
 from mlops.data.uris import SourceFile
 
-_SLACK = 1 << 20  # of a sentence beyond its tokens: the other columns
+_SLACK = 1 << 20  # of a line beyond its token: the other columns
 _CHUNK = 1 << 20
+# What a last column looks like; that of a comment ("# sent_id = 7") seldom does.
+_TAG = re.compile(rb"O|[A-Z]-\S+")
 
 
 def read_conll(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: dict[str, None]) -> Iterator[Record]:
     """One record a sentence: {"tokens": [...], "tags": [...]} as they are written; see `mlops.data.tags`.
 
-    Columns are parted by tabs where a line has one, else by white space. -DOCSTART- lines, and comments ("# ") where a
-    sentence starts, are passed over. A sentence without tags, or with a changing number of columns, is malformed.
+    Columns are parted by tabs where a line has one, else by white space. -DOCSTART- lines end a sentence as blank ones
+    do; comments ("# ") where a sentence starts are passed over. A sentence without tags, or with a changing number of
+    columns, is malformed; one whose tokens, or tags, together are above max_bytes is too large.
     """
     seen.update(tokens=None, tags=None)
-    most = 12 * max_bytes + _SLACK
-    sentence = _Sentence(file.name, most)
+    most = max_bytes + _SLACK
+    sentence = _Sentence(file.name, max_bytes)
     with file.path.open("rb") as stream:
-        number = 0
-        while line := stream.readline(_CHUNK):
-            number += 1
-            whole = line
-            while not whole.endswith(b"\n") and (line := stream.readline(_CHUNK)):
-                # Of a line that is too long only its start is kept: that it goes on is all that matters.
-                whole = (whole + line) if len(whole) <= most else whole[:most] + line[-1:]
-            yield from sentence.add(number, whole.removeprefix(b"\xef\xbb\xbf") if number == 1 else whole)
+        for number, line in enumerate(_lines(stream, most), start=1):
+            text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).rstrip(b"\r\n")
+            if not text.strip() or text.startswith(b"-DOCSTART-"):
+                yield from sentence.end()
+            else:
+                sentence.add(number, text, cut=len(line) > most)
     yield from sentence.end()
 
 
-class _Sentence:
-    """The lines of the sentence that is being read."""
+def _lines(stream: BinaryIO, most: int) -> Iterator[bytes]:
+    """Lines of a binary stream; of a line above `most` bytes only the first most + 1 are kept."""
+    while line := stream.readline(most + 1):
+        kept, tail = line, line
+        while not tail.endswith(b"\n") and (tail := stream.readline(_CHUNK)):
+            pass
+        yield kept
 
-    def __init__(self, name: str, most: int) -> None:
-        self.name, self.most = name, most
+
+class _Sentence:
+    """The sentence that is being read. A broken or long one is no longer held, only told."""
+
+    def __init__(self, name: str, max_bytes: int) -> None:
+        self.name, self.max_bytes = name, max_bytes
         self._start()
 
     def _start(self) -> None:
-        self.first, self.size, self.columns, self.problem = 0, 0, 0, ""
-        self.preview = b""
+        self.first, self.columns, self.problem, self.preview = 0, 0, "", b""
+        self.doubtful = False  # whether all lines so far may yet turn out to be comments
+        self._clear()
+
+    def _clear(self) -> None:
         self.tokens: list[str] = []
         self.tags: list[str] = []
+        self.sizes = [0, 0]  # bytes of the tokens and of the tags, each with what parts it from the next
 
-    def add(self, number: int, line: bytes) -> Iterator[Record]:
-        text = line.rstrip(b"\r\n")
-        if not text.strip():
-            yield from self.end()
-            return
-        if text.startswith(b"-DOCSTART-") or (not self.first and text.startswith(b"# ")):
-            return
-        self.first = self.first or number
-        self.size += len(text)
-        self.preview = self.preview or text[:4000]
-        if self.size > self.most:
-            self.problem = "too_large"
-            self.tokens, self.tags = [], []
-        if self.problem:
-            return
-        # Bytes that are not UTF-8 become lone surrogates: the cell that holds them is told later.
+    def add(self, number: int, text: bytes, cut: bool) -> None:
+        """One line that is not blank. cut: whether only the start of it is here."""
         cells = text.split(b"\t") if b"\t" in text else text.split()
+        if text.startswith(b"# ") and (not self.first or self.doubtful):
+            # Between white space "# O" is the token "#": it counts until the lines after it have other columns.
+            if cut or b"\t" in text or len(cells) < 2 or not _TAG.fullmatch(cells[-1]):
+                return
+            self.doubtful = True
+        elif self.doubtful:
+            if b"\t" in text or len(cells) != self.columns:
+                self._start()
+            self.doubtful = False
+        self.first = self.first or number
+        self.preview = self.preview or text[: 4 * PREVIEW]
+        if cut:
+            self._fail("too_large")
+        elif not self.problem:
+            self._take(cells, text)
+
+    def _take(self, cells: list[bytes], text: bytes) -> None:
         if len(cells) < 2 or (self.columns and len(cells) != self.columns):
-            self.problem, self.preview = "malformed", text[:4000]
+            self.preview = text[: 4 * PREVIEW]
+            self._fail("malformed")
             return
         self.columns = len(cells)
+        self.sizes = [self.sizes[0] + len(cells[0]) + 1, self.sizes[1] + len(cells[-1]) + 1]
+        if max(self.sizes) > self.max_bytes + 1:
+            self._fail("too_large")
+            return
+        # Bytes that are not UTF-8 become lone surrogates: the cell that holds them is told later.
         self.tokens.append(cells[0].decode("utf-8", "surrogateescape"))
         self.tags.append(cells[-1].decode("utf-8", "surrogateescape"))
+
+    def _fail(self, problem: str) -> None:
+        self.problem = problem
+        self._clear()
 
     def end(self) -> Iterator[Record]:
         """The sentence as a record, if there is one."""

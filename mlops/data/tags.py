@@ -42,22 +42,47 @@ def to_iob2(tags: Sequence[str], written: str) -> list[str]:
     """One sequence in strict IOB2. written: the scheme of the corpus, as `scheme` tells it.
 
     IOB1 and IOB2 are read as the CoNLL evaluation script reads them: an I- after O, or after another type, starts an
-    entity. BIOES says by itself where one starts. Tags that are none stay as they are, for `illegal` to find.
+    entity. BIOES is read strictly: S-, or B- to E- without a gap; the tags of anything less come out as E-, which IOB2
+    does not have. Tags that are none stay as they are. `illegal` finds both.
+    Raises ValueError for a scheme that is none of SCHEMES.
     """
+    if written not in SCHEMES:
+        raise ValueError(f"found the scheme {written!r}; allowed: {', '.join(SCHEMES)}")
+    return _from_bioes(tags) if written == "BIOES" else _from_iob(tags)
+
+
+def _from_iob(tags: Sequence[str]) -> list[str]:
     found = []
-    before = ("O", "")
+    last = ""  # the type of the entity that may go on
     for tag in tags:
         prefix, kind = _parts(tag)
-        if written == "BIOES":
-            prefix = _SPELLINGS.get(prefix, prefix) if kind else prefix
+        if kind and prefix in ("B", "I"):
+            found.append(f"{'I' if prefix == 'I' and kind == last else 'B'}-{kind}")
+            last = kind
+        else:
+            found.append(tag)
+            last = ""
+    return found
+
+
+def _from_bioes(tags: Sequence[str]) -> list[str]:
+    found = []
+    start, last = 0, ""  # of the entity that waits for its end
+    for place, tag in enumerate(tags):
+        prefix, kind = _parts(tag)
+        prefix = _SPELLINGS.get(prefix, prefix)
         if not kind or prefix not in ("B", "I", "E", "S"):
             found.append(tag)
-            before = ("O", "")
+            last = ""
             continue
-        # After an end or a single one nothing goes on, whatever the next tag claims.
-        goes_on = prefix in ("I", "E") and before[1] == kind and before[0] not in ("E", "S", "O")
-        found.append(f"{'I' if goes_on else 'B'}-{kind}")
-        before = (prefix, kind)
+        goes_on = kind == last and prefix in ("I", "E")
+        # Until its end comes an entity is a broken one: half an entity must not pass for a whole one.
+        found.append(f"B-{kind}" if prefix == "S" else f"E-{kind}")
+        if goes_on and prefix == "E":
+            found[start:] = [f"B-{kind}", *[f"I-{kind}"] * (place - start)]
+        if prefix == "B":
+            start = place
+        last = kind if prefix == "B" or (goes_on and prefix == "I") else ""
     return found
 
 

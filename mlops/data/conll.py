@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from typing import BinaryIO
 
+from mlops.data.lines import bounded_lines
 from mlops.data.rows import PREVIEW, Record, bytes_preview
 from mlops.data.uris import SourceFile
 
 _SLACK = 1 << 20  # of a line beyond its token: the other columns
-_CHUNK = 1 << 20
 # What a last column looks like; that of a comment ("# sent_id = 7") seldom does.
 _TAG = re.compile(rb"O|[A-Z]-\S+")
 
@@ -26,22 +25,13 @@ def read_conll(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: 
     most = max_bytes + _SLACK
     sentence = _Sentence(file.name, max_bytes)
     with file.path.open("rb") as stream:
-        for number, line in enumerate(_lines(stream, most), start=1):
+        for number, line in enumerate(bounded_lines(stream, most), start=1):
             text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).rstrip(b"\r\n")
             if not text.strip() or text.startswith(b"-DOCSTART-"):
                 yield from sentence.end()
             else:
                 sentence.add(number, text, cut=len(line) > most)
     yield from sentence.end()
-
-
-def _lines(stream: BinaryIO, most: int) -> Iterator[bytes]:
-    """Lines of a binary stream; of a line above `most` bytes only the first most + 1 are kept."""
-    while line := stream.readline(most + 1):
-        kept, tail = line, line
-        while not tail.endswith(b"\n") and (tail := stream.readline(_CHUNK)):
-            pass
-        yield kept
 
 
 class _Sentence:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TextIO
 
 from mlops.data.conll import read_conll
+from mlops.data.lines import bounded_lines
 from mlops.data.rows import PREVIEW, Record, bytes_preview, showable
 from mlops.data.uris import SourceFile
 from mlops.errors import SourceError
@@ -39,21 +40,12 @@ def read_jsonl(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: 
     # A character may be written as six (\\u00e9) or twelve: room for all, but not for anything.
     most = 12 * max_bytes + _SLACK
     with file.path.open("rb") as stream:
-        for number, line in enumerate(_lines(stream, most), start=1):
+        for number, line in enumerate(bounded_lines(stream, most), start=1):
             place = f"{file.name}:{number}"
             if len(line) > most:
                 yield Record(place, None, "too_large", bytes_preview(line))
             elif line.strip(b" \t\r\n\xef\xbb\xbf"):
                 yield _parse(place, line, seen)
-
-
-def _lines(stream: Any, most: int) -> Iterator[bytes]:
-    """Lines of a binary stream; of a line above `most` bytes only the first most + 1 are kept."""
-    while line := stream.readline(most + 1):
-        kept, tail = line, line
-        while not tail.endswith(b"\n") and (tail := stream.readline(_CHUNK)):
-            pass
-        yield kept
 
 
 def _parse(place: str, line: bytes, seen: dict[str, None]) -> Record:

@@ -1,6 +1,6 @@
 """Our expectations as Great Expectations classes: they run in any suite once this module is imported.
 
-Each says in a sentence what it expects (`template`, shown in Data Docs) and computes a `Finding` from a pandas frame.
+Each says in a sentence what it expects (`template`, shown in Data Docs) and names the function that looks at a frame.
 This module imports Great Expectations at its top, because classes cannot be made before their bases: it is itself only
 imported where a suite is run.
 """
@@ -8,7 +8,8 @@ imported where a suite is run.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import BatchExpectation
@@ -24,29 +25,24 @@ from great_expectations.render import (
 from great_expectations.render.renderer.renderer import renderer
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from mlops.expectations import copies, labels, shift, texts
+from mlops.expectations import copies, shift, texts
+from mlops.expectations import labels as label_checks  # A field of an expectation is called labels.
 from mlops.expectations.finding import Finding
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 METRIC = "table.evergreen_finding"
 
 
 class TextExpectation(BatchExpectation):  # type: ignore[misc]
-    """What ours have in common. Subclasses give fields with defaults, `template` with $field in it, and `find`.
+    """What ours have in common. Subclasses give fields with defaults, `template` with $field in it, and `look`.
 
+    look: a function of a pandas frame and the class's own fields that gives a Finding.
     filled: fields that the pipeline knows and a suite need not name (see `mlops.expectations.suite`).
     """
 
-    template: ClassVar[str] = ""
+    template: ClassVar[str]
+    look: ClassVar[Callable[..., Finding]]
     filled: ClassVar[tuple[str, ...]] = ()
     domain_keys: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        """Looks at a frame: columns of text, one row per row of data."""
-        raise NotImplementedError
 
     @classmethod
     def own_fields(cls) -> list[str]:
@@ -130,7 +126,7 @@ def _sentence(template: str, params: dict[str, Any]) -> RenderedStringTemplateCo
 
 
 class EvergreenFinding(TableMetricProvider):  # type: ignore[misc]
-    """The one metric behind all of ours: the finding of an expectation's `find` on the whole frame."""
+    """The one metric behind all of ours: the finding of an expectation's `look` at the whole frame."""
 
     metric_name = METRIC
     value_keys = ("kind", "arguments")
@@ -146,7 +142,7 @@ class EvergreenFinding(TableMetricProvider):  # type: ignore[misc]
     ) -> Finding:
         frame = execution_engine.get_domain_records(domain_kwargs=metric_domain_kwargs)
         kind: Any = get_expectation_impl(metric_value_kwargs["kind"])
-        finding: Finding = kind.find(frame, **json.loads(metric_value_kwargs["arguments"]))
+        finding: Finding = kind.look(frame, **json.loads(metric_value_kwargs["arguments"]))
         return finding
 
 
@@ -157,10 +153,7 @@ class ExpectLabelsToHaveRows(TextExpectation):
     min_rows: int = 5
     labels: list[str] | None = None
     template = "Every label in $column must have at least $min_rows rows; allowed labels: $labels."
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return labels.label_rows(frame, **arguments)
+    look = staticmethod(label_checks.label_rows)
 
 
 class ExpectLabelSharesToResembleParent(TextExpectation):
@@ -175,10 +168,7 @@ class ExpectLabelSharesToResembleParent(TextExpectation):
         "The shares of $column must lie within an effect (Cohen's w) of $max_effect of the earlier snapshot's; "
         "judged from $min_rows rows on."
     )
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return labels.label_shift(frame, **arguments)
+    look = staticmethod(label_checks.label_shift)
 
 
 class ExpectTextToHaveOneLabel(TextExpectation):
@@ -188,10 +178,7 @@ class ExpectTextToHaveOneLabel(TextExpectation):
     label: str = "label"
     max_share: float = 0.0
     template = "At most a share of $max_share of the rows may have a text in $column that also has another $label."
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return labels.one_label_per_text(frame, **arguments)
+    look = staticmethod(label_checks.one_label_per_text)
 
 
 class ExpectTextEncodingToBeIntact(TextExpectation):
@@ -203,10 +190,7 @@ class ExpectTextEncodingToBeIntact(TextExpectation):
         "At most a share of $max_share of the texts in $column may have damaged encoding: mojibake, replacement, "
         "control or bidi characters."
     )
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return texts.encoding_damage(frame, **arguments)
+    look = staticmethod(texts.encoding_damage)
 
 
 class ExpectTextToFitModel(TextExpectation):
@@ -218,10 +202,7 @@ class ExpectTextToFitModel(TextExpectation):
     tokenizer: str | None = None
     filled = ("max_length", "tokenizer")
     template = "At most a share of $max_share of the texts in $column may be cut off at $max_length tokens."
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return texts.token_lengths(frame, **arguments)
+    look = staticmethod(texts.token_lengths)
 
 
 class ExpectTextLanguageToBeInSet(TextExpectation):
@@ -231,11 +212,7 @@ class ExpectTextLanguageToBeInSet(TextExpectation):
     languages: list[str]
     min_share: float = 0.9
     template = "At least a share of $min_share of the texts in $column must be in one of: $languages."
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        arguments["allowed"] = arguments.pop("languages")
-        return texts.languages(frame, **arguments)
+    look = staticmethod(texts.languages)
 
 
 class ExpectShareOfCopiesToBeAtMost(TextExpectation):
@@ -244,10 +221,7 @@ class ExpectShareOfCopiesToBeAtMost(TextExpectation):
     column: str = "text"
     max_share: float = 0.2
     template = "At most a share of $max_share of the rows may repeat an earlier text in $column."
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return copies.exact_copies(frame, **arguments)
+    look = staticmethod(copies.exact_copies)
 
 
 class ExpectShareOfNearDuplicatesToBeAtMost(TextExpectation):
@@ -260,10 +234,7 @@ class ExpectShareOfNearDuplicatesToBeAtMost(TextExpectation):
         "At most a share of $max_share of the rows may resemble an earlier text in $column "
         "(Jaccard similarity of words from $similarity)."
     )
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return copies.near_duplicates(frame, **arguments)
+    look = staticmethod(copies.near_duplicates)
 
 
 class ExpectNewRowsToResembleOldOnes(TextExpectation):
@@ -281,7 +252,4 @@ class ExpectNewRowsToResembleOldOnes(TextExpectation):
         "model of the old rows puts elsewhere), distance of the words up to $max_distance, one novel word in a share of "
         "up to $max_novel; judged from $min_rows rows on."
     )
-
-    @classmethod
-    def find(cls, frame: pd.DataFrame, **arguments: Any) -> Finding:
-        return shift.new_rows(frame, **arguments)
+    look = staticmethod(shift.new_rows)

@@ -71,7 +71,7 @@ def token_lengths(
     return finding._replace(detail=f"{finding.detail}; median {marks[0]}, 95% {marks[1]}, longest {marks[2]} tokens")
 
 
-def languages(frame: pd.DataFrame, column: str, allowed: Sequence[str], min_share: float) -> Finding:
+def languages(frame: pd.DataFrame, column: str, languages: Sequence[str], min_share: float) -> Finding:
     """The share of texts in the allowed languages (ISO 639-1 codes), by py3langid, on an even sample of 2,000 texts that
     have 20 characters or more."""
     import py3langid
@@ -85,12 +85,12 @@ def languages(frame: pd.DataFrame, column: str, allowed: Sequence[str], min_shar
     places = long[np.unique(np.linspace(0, len(long) - 1, min(_LANGUAGE_SAMPLE, len(long))).astype(int))]
     codes = [str(py3langid.classify(text)[0]) for text in texts.take(places).to_pylist()]
     counts = Counter(codes)
-    share = sum(counts[code] for code in allowed) / len(codes)
-    others: Any = [(code, count) for code, count in counts.most_common() if code not in allowed]
-    odd = [place for place, code in zip(places, codes, strict=True) if code not in allowed]
+    share = sum(counts[code] for code in languages) / len(codes)
+    others: Any = [(code, count) for code, count in counts.most_common() if code not in languages]
+    odd = [place for place, code in zip(places, codes, strict=True) if code not in languages]
     flags = np.zeros(len(frame), dtype=bool)
     flags[odd] = True
-    shown = share_finding(frame, flags, column, 0.0, [code for code in codes if code not in allowed])
+    shown = share_finding(frame, flags, column, 0.0, [code for code in codes if code not in languages])
     detail = f"{len(codes)} texts sampled; others: " + (", ".join(f"{c} {n}" for c, n in others[:5]) or "none")
     # No rows to set aside: the others of the data set were not looked at.
     return Finding(round(share, 4), share >= min_share, detail, (), shown.header, shown.table)

@@ -129,18 +129,22 @@ def test_the_most_bytes_of_a_sentence(path: Path) -> None:
     assert read(path, f"a {'T' * 8}\n\nb O\n", limit=7) == [(1, "too_large"), (3, "b/O")]
 
 
+def measured(path: Path) -> tuple[list[Record], int]:
+    """What is read with a limit of 1,000 bytes, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        return records(path, limit=1000), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("rest", [b" O\n", b"", b" O\n" + b"a O\n" * 100_000])
 def test_a_line_without_end_takes_no_memory(path: Path, rest: bytes) -> None:
     with path.open("wb") as stream:
         for _ in range(50):
             stream.write(b"x" * 1_000_000)
         stream.write(rest + b"\n\nlast O\n")
-    tracemalloc.start()
-    try:
-        first, last = records(path, limit=1000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    (first, last), peak = measured(path)
     assert (first.problem, first.place, first.preview) == ("too_large", "eng.conll:1", "x" * 1000)
     assert last.cells == {"tokens": ["last"], "tags": ["O"]}
     assert peak < 8_000_000
@@ -148,12 +152,7 @@ def test_a_line_without_end_takes_no_memory(path: Path, rest: bytes) -> None:
 
 def test_a_sentence_without_end_takes_no_memory(path: Path) -> None:
     path.write_bytes(b"token with other columns O\n" * 200_000 + b"\nlast O\n")
-    tracemalloc.start()
-    try:
-        first, last = records(path, limit=1000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    (first, last), peak = measured(path)
     assert (first.problem, last.place) == ("too_large", "eng.conll:200002")
     assert peak < 1_000_000
 

@@ -74,7 +74,7 @@ def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cache = _read(store, tokenizer).combine_chunks()
+    cache = _read(store, tokenizer)
     if not len(texts):
         return Tokens(pa.array([], pa.list_(pa.int32())), pa.array([], pa.int32()))
     places = pc.fill_null(pc.index_in(digests, _column(cache, "digest")), -1).to_numpy().astype(np.int64)
@@ -90,7 +90,13 @@ def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    return table[name].combine_chunks() if table.num_rows else _schema().empty_table()[name].combine_chunks()
+    """One array of all chunks; a single chunk is not copied, which of a large cache takes longer than looking it up."""
+    import pyarrow as pa
+
+    chunks = [chunk for chunk in table[name].chunks if len(chunk)]
+    if len(chunks) == 1:
+        return chunks[0]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], table.schema.field(name).type)
 
 
 def _schema() -> pa.Schema:

@@ -123,7 +123,7 @@ def gate(job: dict[str, Any]) -> dict[str, Any]:
     import sklearn.naive_bayes  # noqa: F401
 
     from mlops.config import PipelineConfig
-    from mlops.data import tokens
+    from mlops.data import encode, tokens
     from mlops.expectations.suite import import_quietly
     from mlops.steps import prepare as prepared
     from mlops.steps.source import source
@@ -142,19 +142,19 @@ def gate(job: dict[str, Any]) -> dict[str, Any]:
     import_quietly()
     base = pin(config.model.base)
     spent = {"tokenise": 0.0, "texts": 0}
-    inner, worked_out = prepared.tokenise, tokens._worked_out
+    inner, worked_out = encode.tokenise, tokens._worked_out
 
-    def timed(store: Any, tokenizer: Any, texts: Any, digests: Any) -> Any:
+    def timed(*arguments: Any) -> Any:
         started = time.perf_counter()
-        answer = inner(store, tokenizer, texts, digests)
+        answer = inner(*arguments)
         spent["tokenise"] += time.perf_counter() - started
         return answer
 
-    def counted(tokenizer: Any, texts: Any, digests: Any) -> Any:
+    def counted(tokenizer: Any, texts: Any, *more: Any) -> Any:
         spent["texts"] += len(texts)
-        return worked_out(tokenizer, texts, digests)
+        return worked_out(tokenizer, texts, *more)
 
-    prepared.tokenise, tokens._worked_out = timed, counted
+    encode.tokenise, tokens._worked_out = timed, counted
     marks = [time.perf_counter()]
     raw = source(config)
     marks.append(time.perf_counter())

@@ -139,7 +139,17 @@ def predict(options: argparse.Namespace) -> Answer:
     return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in runtime.predict(texts)), 0
 
 
-def _texts(path: Path) -> list[str]:
+def _asked(entry: Any) -> Any:
+    """What a line asks: a text, a pair or tokens; none for anything else."""
+    if isinstance(entry, dict):
+        entry = entry.get("text", entry.get("tokens", (entry.get("text_a"), entry.get("text_b"))))
+    if isinstance(entry, str):
+        return entry
+    whole = isinstance(entry, list | tuple) and all(isinstance(each, str) for each in entry)
+    return entry if whole and entry else None
+
+
+def _texts(path: Path) -> list[Any]:
     from mlops.data.rows import encodable
 
     try:
@@ -157,10 +167,13 @@ def _texts(path: Path) -> list[str]:
             entry = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}:{number}: not JSON: {error}") from error
-        text = entry.get("text") if isinstance(entry, dict) else entry
-        if not isinstance(text, str) or not encodable(text):
-            raise UserError(f'{path}:{number}: found {line[:80]!r}; allowed is a JSON string or an object with "text"')
-        texts.append(text)
+        asked = _asked(entry)
+        if asked is None or not all(encodable(text) for text in ([asked] if isinstance(asked, str) else asked)):
+            raise UserError(
+                f'{path}:{number}: found {line[:80]!r}; allowed is a JSON string or an object with "text", with "text_a" and '
+                '"text_b", or with "tokens"'
+            )
+        texts.append(asked)
     if not texts:
         raise UserError(f"{path} has no texts; allowed is one JSON string or object per line")
     return texts

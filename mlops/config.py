@@ -2,185 +2,35 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from mlops.config_base import Section, Share
+from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
+from mlops.config_train import ModelSection, TrainSection
 from mlops.errors import ConfigError
 from mlops.faults import describe, unknown
 
-TASKS = ("text-classification",)
+TaskName = Literal["text-classification", "token-classification", "text-pair-classification", "text-ranking"]
+TASKS: tuple[str, ...] = get_args(TaskName)
 SPLITS = ("train", "validation", "test")
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"  # of a pipeline, and so of its model
-METRICS = ("accuracy", "macro_f1", "weighted_f1")
-
-Share = Annotated[float, Field(ge=0, le=1)]
-SourceUri = Annotated[str, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A frozen part of a pipeline file; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses what pydantic would quietly turn into a number: true, "3", and 64.5 or 64.0 for a whole number."""
-        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
-        if isinstance(value, bool) and bool not in kinds:
-            raise ValueError("true and false are not allowed here")
-        if isinstance(value, str) and str not in kinds and kinds & {int, float}:
-            # YAML 1.1 reads 1e-4 as text: a float is meant.
-            if float in kinds and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-                return float(value)
-            raise ValueError("should be a number, without quotes")
-        if isinstance(value, float) and int in kinds and float not in kinds:
-            raise ValueError("should be a whole number, such as 64")
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, values: Any) -> Any:
-        """ "columns:" with nothing below it is the default, except where none means something."""
-        if not isinstance(values, dict):
-            return values
-        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
-        may = {name for name, field in fields.items() if NoneType in _kinds(field.annotation) or field.is_required()}
-        return {key: value for key, value in values.items() if value is not None or key not in fields or key in may}
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The plain types of an annotation such as Annotated[float, …] | None."""
-    parts = get_args(annotation)
-    if not parts:
-        return {annotation}
-    # Of Annotated the first is the type; of a literal or a tuple what is inside does not matter here.
-    inner = parts[:1] if hasattr(annotation, "__metadata__") else parts
-    return {kind for part in inner for kind in (_kinds(part) if not isinstance(part, str) else {str})}
-
-
-class Columns(Section):
-    """Names of the columns in the source; id, time and group are optional."""
-
-    text: str = "text"
-    label: str = "label"
-    id: str | None = None
-    time: str | None = None
-    group: str | None = None
-
-    @model_validator(mode="after")
-    def _two_columns(self) -> Columns:
-        if self.text == self.label:
-            raise ValueError(f"text and label are both {self.text!r}; they must be two columns")
-        return self
-
-
-class Shares(Section):
-    """Shares of the rows per split, by a stable hash of each text's near-duplicate group."""
-
-    train: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
-
-    @model_validator(mode="after")
-    def _sum_to_one(self) -> Shares:
-        total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares add up to {total:g}; they must add up to 1")
-        return self
-
-
-class SplitSources(Section):
-    """Splits given by URI; a validation split that is not given is cut from train."""
-
-    train: SourceUri
-    test: SourceUri
-    validation: SourceUri | None = None
-
-
-class Window(Section):
-    """Which rows of a growing source are used: those of the last days by a time column, or the newest so many.
-
-    last: a span such as 180d, 26w, 36h, counted back from the newest row. format: how the times are written, in the
-    signs of strptime; none takes ISO 8601. rows: the newest by the time column, where there is one, else the last read.
-    """
-
-    column: Annotated[str, Field(min_length=1)] | None = None
-    last: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[hdw]$")] | None = None
-    format: Annotated[str, Field(min_length=2)] | None = None
-    rows: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Window:
-        if (self.last is None) == (self.rows is None):
-            raise ValueError("allowed: {column: NAME, last: 180d}, or {rows: 500000}")
-        if self.last and not self.column:
-            raise ValueError(
-                f"last: {self.last} needs the column that holds each row's time: {{column: NAME, last: …}}"
-            )
-        return self
-
-
-class DataSection(Section):
-    """Where the labelled text comes from.
-
-    take: only this first share of the rows, in a stable order by row id; to rehearse growth or draw a learning curve.
-    window: which rows of a source that grows. min_new_rows: with fewer new ones than that a run is skipped.
-    labels: the allowed labels; none takes what the expectations allow, or what the data has often enough.
-    """
-
-    source: SourceUri | None = None
-    format: Literal["text-folders", "jsonl", "csv", "parquet", "conll"] | None = None
-    columns: Columns = Columns()
-    splits: Shares | SplitSources = Shares()
-    labels: tuple[str, ...] | None = None
-    take: Annotated[float, Field(gt=0, le=1)] = 1.0
-    window: Window | None = None
-    min_new_rows: Annotated[int, Field(ge=0)] = 0
-
-    @field_validator("splits", mode="before")
-    @classmethod
-    def _which_splits(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            # Decided by hand so that a fault is reported for the kind that was meant, not for both.
-            uris = all(isinstance(entry, str) for entry in value.values())
-            return SplitSources.model_validate(value) if uris else Shares.model_validate(value)
-        return value
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _as_snapshots_write_them(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        if truths := [label for label in value if isinstance(label, bool)]:
-            raise ValueError(f"found {truths[0]}; YAML reads yes, no, on and off so: put the label in quotes")
-        labels = [str(label) if isinstance(label, int) else label for label in value]
-        texts = [label for label in labels if isinstance(label, str)]
-        if odd := [label for label in texts if label != label.strip() or not label]:
-            raise ValueError(f"found {odd[0]!r}; labels have no white space around them and are not empty")
-        if len(set(texts)) < len(texts) or len(labels) < 2:
-            raise ValueError(f"found {', '.join(map(str, labels)) or 'none'}; allowed: two or more different labels")
-        return labels
-
-    @model_validator(mode="after")
-    def _some_source(self) -> DataSection:
-        if self.source is None and isinstance(self.splits, Shares):
-            raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
-        extra = [name for name in ("id", "time", "group") if getattr(self.columns, name)]
-        extra += ["window.column"] if self.window and self.window.column else []
-        if self.format == "text-folders" and extra:
-            raise ValueError(
-                f"data.columns has {', '.join(extra)}; text-folders are files, they have text and label only"
-            )
-        return self
+# What a gate may go by, the default first; each also per label behind a slash where the task says so.
+METRICS: dict[str, tuple[str, ...]] = {
+    "text-classification": ("macro_f1", "accuracy", "weighted_f1", "f1/LABEL"),
+    "text-classification:multi": ("macro_f1", "accuracy", "micro_f1", "weighted_f1", "f1/LABEL"),
+    "text-classification:ordinal": ("macro_f1", "accuracy", "weighted_f1", "qwk", "within_one", "f1/LABEL"),
+    "token-classification": ("f1", "macro_f1", "precision", "recall", "f1/TYPE", "precision/TYPE", "recall/TYPE"),
+    "text-pair-classification": ("macro_f1", "accuracy", "weighted_f1", "f1/LABEL"),
+    "text-ranking": ("mrr", "map", "ndcg@10", "recall@1", "recall@3", "recall@10"),
+}
 
 
 class Expectation(Section):
@@ -190,9 +40,9 @@ class Expectation(Section):
     """
 
     type: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default={})
     severity: Literal["fail", "quarantine", "warn"] = "fail"
-    meta: dict[str, Any] = {}
+    meta: dict[str, Any] = Field(default={})
 
 
 class ValidateSection(Section):
@@ -220,29 +70,11 @@ class PrepareSection(Section):
     drop_label_issues: bool = False
 
 
-class ModelSection(Section):
-    """base: URI of the pretrained model. max_length: tokens, the special ones included."""
-
-    base: SourceUri
-    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
-
-
-class TrainSection(Section):
-    """Hyper-parameters. batch_tokens: most tokens in a batch, padding included. warmup: share of the steps."""
-
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
-    learning_rate: Annotated[float, Field(ge=0, le=1)] = 5.0e-5
-    batch_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 2048
-    warmup: Share = 0.1
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
-
-
 class GateSection(Section):
-    """What lets a candidate in. margin: how much worse than the champion is still as good. alpha: of the one-sided test."""
+    """What lets a candidate in. metric: the pipeline file's, or the first of its task's in METRICS. margin: how much worse
+    than the champion is still as good. alpha: of the one-sided test."""
 
-    metric: Annotated[str, Field(pattern=r"^(accuracy|macro_f1|weighted_f1|f1/.+)$")] = "macro_f1"
+    metric: str = ""
     floor: Share = 0.5
     margin: Share = 0.01
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -275,7 +107,7 @@ class PipelineConfig(Section):
     """A whole pipeline file. suite and root are filled in by `load`: the expectations' content, and where paths start."""
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
-    task: Literal["text-classification"]
+    task: TaskName
     data: DataSection
     expectations: str | None = None
     model: ModelSection
@@ -291,12 +123,37 @@ class PipelineConfig(Section):
     root: Annotated[str, Field(json_schema_extra={"loader": True})] = "."
 
     @model_validator(mode="after")
-    def _format_of_the_task(self) -> PipelineConfig:
-        if self.data.format == "conll":
+    def _what_the_task_takes(self) -> PipelineConfig:
+        tagged = self.task == "token-classification"
+        if self.data.format == "conll" and not tagged:
             raise ValueError(
                 f"data.format: found 'conll', which holds tokens and tags; {self.task} reads texts and labels"
             )
+        if self.data.format == "text-folders" and self.task != "text-classification":
+            raise ValueError(f"data.format: found 'text-folders', which holds one text a file; {self.task} needs more")
+        if self.data.target != "single" and self.task != "text-classification":
+            raise ValueError(f"data.target: found {self.data.target!r}; {self.task} has targets of one kind only")
         return self
+
+    @model_validator(mode="after")
+    def _metric_of_the_task(self) -> PipelineConfig:
+        allowed = METRICS[self.task_key]
+        found = self.gate.metric
+        if not found:
+            gate = self.gate.model_copy(update={"metric": allowed[0]})
+            object.__setattr__(self, "gate", gate)  # frozen for everybody else
+        elif found not in allowed and not any(
+            each.endswith(("/LABEL", "/TYPE")) and found.startswith(each.partition("/")[0] + "/") for each in allowed
+        ):
+            close = difflib.get_close_matches(found, allowed, n=1, cutoff=0.5)
+            guess = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"gate.metric: found {found!r}; allowed for {self.task_key}: {', '.join(allowed)}{guess}")
+        return self
+
+    @property
+    def task_key(self) -> str:
+        """The task's name, with the target behind a colon where it is not the plain one."""
+        return self.task if self.data.target == "single" else f"{self.task}:{self.data.target}"
 
     @field_validator("schedule")
     @classmethod
@@ -320,6 +177,7 @@ class PipelineConfig(Section):
         values = self.model_dump(mode="json", by_alias=True)
         kept = {key: values[key] for key in ("task", "train", "gate", "compress", "verify")}
         kept["max_length"] = self.model.max_length
+        kept["target"] = self.data.target
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -46,7 +46,8 @@ def check_pipeline(config: PipelineConfig) -> tuple[Verdict, dict[str, Any]]:
             raise UserError(f"{error}\n  {other}") from error
         raise
     raw = source(config)
-    tasks.require_metric(tasks.get(config.task), config.gate.metric, raw.labels)
+    task = tasks.get(config.task_key)
+    tasks.require_metric(task, config.gate.metric, task.outputs(raw.labels))
     facts = {"base": f"{base.uri} ({base.sha256[:12]})", "rows": raw.rows, "labels": list(raw.labels)}
     return validate(config, raw, base, raw.parent_sha256), facts
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlops.config import GateSection, PipelineConfig
-from mlops.statistics.classification import Ints, counts, scores
+from mlops.statistics.bootstrap import point
+from mlops.statistics.classification import Flags
 from mlops.statistics.paired import Difference, difference
+from mlops.tasks import get
+from mlops.tasks.base import Judged, Task
 from mlops.types import Check, Evaluation, Verdict
 
 CHAMPION = "against_champion"
@@ -21,37 +24,43 @@ CHAMPION = "against_champion"
 
 @dataclass(frozen=True)
 class Rows:
-    """Predictions of one model on frozen rows, in the order of their ids: labels and predicted as text, [n] each."""
+    """One model's answers to frozen rows, in the order of their ids, [n] each.
+
+    labels and predicted: as a snapshot writes them. scores: probabilities of the answers, or what a ranking goes by.
+    groups: what rows are ranked within; the rows' ids where nothing is ranked.
+    """
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]
     predicted: tuple[str, ...]
+    scores: tuple[float, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> Judged:
+        """What tasks make statistics of."""
+        return Judged(self.labels, self.predicted, self.scores or (0.0,) * len(self.ids), self.groups or self.ids)
 
 
-def _positions(values: Sequence[str], names: Sequence[str]) -> Ints:
-    place = {name: position for position, name in enumerate(names)}
-    return np.array([place.get(value, -1) for value in values], dtype=np.int64)
+def _outputs(task: Task, rows: Rows, candidate: Evaluation) -> tuple[str, ...]:
+    """The outputs that the metric averages over: the candidate's own, and what else the rows' labels need."""
+    own = candidate.outputs or tuple(name.removeprefix("f1/") for name in candidate.metrics if name.startswith("f1/"))
+    seen = {name for label in set(rows.labels) for name in task.label_names(label)}
+    return (*own, *(output for output in task.outputs(sorted(seen)) if output not in own))
 
 
-def _names(rows: Rows, candidate: Evaluation) -> list[str]:
-    """The labels that the metric averages over: the candidate's own, as in its evaluation, and those of the rows."""
-    own = {name.removeprefix("f1/") for name in candidate.metrics if name.startswith("f1/")}
-    return sorted(own | set(rows.labels))
-
-
-def paired(candidate: Rows, other: Rows, names: Sequence[str], rules: GateSection) -> Difference:
+def paired(task: Task, candidate: Rows, other: Rows, outputs: Sequence[str], rules: GateSection) -> Difference:
     """Candidate minus other on the same rows; ValueError unless they were scored on the same rows."""
     if candidate.ids != other.ids or candidate.labels != other.labels:
         raise ValueError(f"{len(candidate.ids)} and {len(other.ids)} rows that are not the same rows")
-    labels, ours, theirs = (
-        _positions(part, names) for part in (candidate.labels, candidate.predicted, other.predicted)
+    return _difference(task, candidate.judged, other.judged, outputs, rules)
+
+
+def _difference(task: Task, candidate: Judged, other: Judged, outputs: Sequence[str], rules: GateSection) -> Difference:
+    ours, theirs = (task.statistics(rows, outputs) for rows in (candidate, other))
+    return difference(
+        ours, theirs, lambda totals: task.values(totals, outputs), rules.metric, rules.alpha, rules.resamples
     )
-    return difference(labels, ours, theirs, names, rules.metric, rules.alpha, rules.resamples)
-
-
-def _value(rows: Rows, predicted: Sequence[str], names: Sequence[str], metric: str) -> float:
-    totals = counts(_positions(rows.labels, names), _positions(predicted, names), len(names)).sum(axis=0, keepdims=True)
-    return float(scores(totals, len(rows.ids), names)[metric][0])
 
 
 def floor_check(evaluation: Evaluation, rules: GateSection) -> Check:
@@ -66,34 +75,35 @@ def floor_check(evaluation: Evaluation, rules: GateSection) -> Check:
     )
 
 
-def majority_check(candidate: Rows, names: Sequence[str], rules: GateSection) -> Check:
-    """Beats, with confidence, a model that always answers the rows' most frequent label."""
-    values, sizes = np.unique(np.array(candidate.labels), return_counts=True)
-    label = str(values[sizes.argmax()])
-    constant = Rows(candidate.ids, candidate.labels, (label,) * len(candidate.ids))
-    gap = paired(candidate, constant, names, rules)
-    baseline = _value(candidate, constant.predicted, names, rules.metric)
+def majority_check(task: Task, candidate: Rows, outputs: Sequence[str], rules: GateSection) -> Check:
+    """Beats, with confidence, a model that has only learned which answer is frequent."""
+    constant = task.constant(candidate.judged)
+    gap = _difference(task, candidate.judged, constant, outputs, rules)
+    baseline = point(task.statistics(constant, outputs), lambda totals: task.values(totals, outputs))[rules.metric]
+    always = f"always {constant.predicted[0][:100]!r}" if len(set(constant.predicted)) == 1 else "an order by chance"
     return Check(
         name="majority_baseline",
         observed=round(gap.low, 4),
         allowed="> 0",
         outcome="pass" if gap.low > 0 else "fail",
-        detail=f"always {label!r} reaches {rules.metric} {baseline:.4f}; lower bound of the gain over it",
+        detail=f"{always} reaches {rules.metric} {baseline:.4f}; lower bound of the gain over it",
     )
 
 
-def champion_check(candidate: Rows, champion: Rows, names: Sequence[str], rules: GateSection) -> Check:
+def champion_check(task: Task, candidate: Rows, champion: Rows, outputs: Sequence[str], rules: GateSection) -> Check:
     """Not worse than the champion by more than the margin: the lower bound of the paired difference decides.
 
     pass: it is above -margin (non-inferior). fail: the upper bound is below 0, the candidate is worse. Otherwise the
     rows are too few to tell: inconclusive, with the number of rows that would settle it.
     """
-    gap = paired(candidate, champion, names, rules)
-    fixed, broken = gap.changed
+    gap = paired(task, candidate, champion, outputs, rules)
+    right, before = (_right(rows) for rows in (candidate, champion))
+    fixed, broken = int((right & ~before).sum()), int((~right & before).sum())
+    units = "rows" if gap.n == len(candidate.ids) else "groups"
     detail = (
         f"{rules.metric} {gap.value:+.4f} against the champion, {1 - 2 * rules.alpha:.0%} interval "
-        f"{gap.low:+.4f} to {gap.high:+.4f} over {gap.n} rows; {fixed} fixed, {broken} broken; "
-        f"smallest drop these rows would show: {gap.detectable:.4f}"
+        f"{gap.low:+.4f} to {gap.high:+.4f} over {gap.n} {units}; {fixed} fixed, {broken} broken; "
+        f"smallest drop these {units} would show: {gap.detectable:.4f}"
     )
     if gap.low > -rules.margin:
         outcome = "pass"
@@ -103,7 +113,7 @@ def champion_check(candidate: Rows, champion: Rows, names: Sequence[str], rules:
     else:
         outcome = "inconclusive"
         needed = gap.rows_to_settle(rules.margin, rules.alpha)
-        detail += f"; about {needed} test rows would settle it" if needed else "; more rows would not let it in"
+        detail += f"; about {needed} test {units} would settle it" if needed else f"; more {units} would not let it in"
     return Check(
         name=CHAMPION,
         observed=round(gap.low, 4),
@@ -113,7 +123,13 @@ def champion_check(candidate: Rows, champion: Rows, names: Sequence[str], rules:
     )
 
 
-def judge_candidate(evaluation: Evaluation, candidate: Rows, champion: Rows | None, rules: GateSection) -> Verdict:
+def _right(rows: Rows) -> Flags:
+    return np.array([label == answer for label, answer in zip(rows.labels, rows.predicted, strict=True)], dtype=bool)
+
+
+def judge_candidate(
+    task: Task, evaluation: Evaluation, candidate: Rows, champion: Rows | None, rules: GateSection
+) -> Verdict:
     """The gate's verdict. `champion` is none for the first one, which the floor and the baseline judge alone."""
     if rules.metric not in evaluation.metrics:
         check = Check(
@@ -124,10 +140,10 @@ def judge_candidate(evaluation: Evaluation, candidate: Rows, champion: Rows | No
             detail="gate.metric names a metric that this model does not have",
         )
         return Verdict(subject="candidate", checks=(check,))
-    names = _names(candidate, evaluation)
-    checks = [floor_check(evaluation, rules), majority_check(candidate, names, rules)]
+    outputs = _outputs(task, candidate, evaluation)
+    checks = [floor_check(evaluation, rules), majority_check(task, candidate, outputs, rules)]
     if champion is not None:
-        checks.append(champion_check(candidate, champion, names, rules))
+        checks.append(champion_check(task, candidate, champion, outputs, rules))
     return Verdict(subject="candidate", checks=tuple(checks))
 
 
@@ -151,9 +167,9 @@ def judge_variant(
     champion: Rows | None,
 ) -> Verdict:
     """The verdict on one file: metric drop and label flips against the original, p95, size, floor, champion."""
-    rules = config.gate
-    names = _names(rows, evaluation)
-    lost = paired(original, rows, names, rules)
+    rules, task = config.gate, get(config.task_key)
+    outputs = _outputs(task, rows, evaluation)
+    lost = paired(task, original, rows, outputs, rules)
     flips = float(np.mean([ours != theirs for ours, theirs in zip(rows.predicted, original.predicted, strict=True)]))
     latency = evaluation.latency
     checks = [
@@ -168,5 +184,5 @@ def judge_variant(
         floor_check(evaluation, rules),
     ]
     if champion is not None:
-        checks.append(champion_check(rows, champion, names, rules))
+        checks.append(champion_check(task, rows, champion, outputs, rules))
     return Verdict(subject=variant, checks=tuple(checks))

@@ -82,7 +82,14 @@ def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, 
     decisive = {parameter: value for parameter, value in inputs.items() if step.inputs[parameter] != "run"}
     sections = config.model_dump(mode="json", by_alias=True, include=_fields(step.sections))
     key = types.identity(
-        {"step": step.name, "code": code_sha256(), "sections": sections, "inputs": decisive} | _platform(step)
+        {
+            "step": step.name,
+            "code": code_sha256(),
+            "task": config.task_key,
+            "sections": sections,
+            "inputs": decisive,
+        }
+        | _platform(step)
     )
     document = f"steps/{step.name}/{key}"
     if step.memo and not run.force and (earlier := _recall(store.read_document(document), step.type)):

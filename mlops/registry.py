@@ -16,7 +16,9 @@ from typing import Any
 
 from mlops import settings
 from mlops.errors import NotFound, RegistryError
+from mlops.serving.signature import signature
 from mlops.store import MANIFEST, check_manifest, open_store
+from mlops.tasks import get
 from mlops.tracking import client, experiment
 from mlops.types import ArtifactRef, Release, Verdict, identity
 
@@ -191,12 +193,7 @@ def _upload(api: Any, package: Path, release: Release, run_id: str | None) -> tu
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import Map
-
-    outputs = Schema([ColSpec("string", "label"), ColSpec("double", "score"), ColSpec(Map("double"), "scores")])
-    signature = ModelSignature(inputs=Schema([ColSpec("string")]), outputs=outputs)
+    known, example = signature(get(release.model.task))
     with mlflow.start_run(run_id=run_id, experiment_id=None if run_id else experiment(api, release.name)):
         info = mlflow.pyfunc.log_model(
             name=release.variant,
@@ -204,8 +201,8 @@ def _upload(api: Any, package: Path, release: Release, run_id: str | None) -> tu
             artifacts={"package": str(package)},
             code_paths=[str(_PYFUNC.parent.parent)],
             pip_requirements=_requirements(),
-            signature=signature,
-            input_example=["What a fine day it is."],
+            signature=known,
+            input_example=example,
         )
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=info.model_uri))
     manifest = json.loads((package / MANIFEST).read_text(encoding="utf-8"))

@@ -12,6 +12,10 @@ def load_rows(evaluation: Evaluation) -> Rows:
     import pyarrow.parquet as pq
 
     path = open_store().fetch(evaluation.per_row) / "rows.parquet"
-    table = pq.read_table(path, columns=["row_id", "label", "predicted"]).sort_by("row_id")
-    ids, labels, predicted = (tuple(table.column(name).to_pylist()) for name in ("row_id", "label", "predicted"))
-    return Rows(ids, labels, predicted)
+    names = ("row_id", "label", "predicted", "score", "group")
+    with pq.ParquetFile(path) as file:
+        there = [name for name in names if name in file.schema_arrow.names]
+        table = file.read(columns=there).sort_by("row_id")
+    # Evaluations of earlier versions have no groups: every row is one of its own.
+    columns = [table.column(name if name in there else "row_id").to_pylist() for name in names]
+    return Rows(*(tuple(column) for column in columns))

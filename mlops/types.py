@@ -145,12 +145,16 @@ class Latency(Value):
 
 
 class Evaluation(Value):
-    """A model's metrics on one split; `per_row` keeps one score per row for paired tests."""
+    """A model's metrics on one split; `per_row` keeps one score per row for paired tests.
+
+    outputs: what the model's outputs stand for, in their order.
+    """
 
     model_sha256: str
     snapshot_sha256: str
     split: str
     metrics: dict[str, Metric]
+    outputs: tuple[str, ...] = ()
     slices: dict[str, dict[str, Metric]] = {}
     per_row: ArtifactRef
     latency: Latency | None = None

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mlops.config import Columns, PipelineConfig
+from mlops.config import PipelineConfig
+from mlops.config_data import Columns
 from mlops.data.readers import read_tables
 from mlops.data.rows import Row
 from mlops.store import open_store

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlops import config
+from mlops.config_data import Columns
 from mlops.errors import ConfigError
 
 MINIMAL = "name: t\ntask: text-classification\ndata: {source: rows.jsonl}\nmodel: {base: base}\n"
@@ -119,8 +120,8 @@ def test_what_is_written_another_way_is_taken(tmp_path: Path) -> None:
     loaded = config.load(written(tmp_path, text + "train: {learning_rate: 1e-4, warmup: 0}\nschedule:\n"))
     assert loaded.data.labels == ("0", "1", "three")
     assert (loaded.train.learning_rate, loaded.verify.p95_ms, loaded.train.warmup) == (1e-4, 5, 0)
-    assert loaded.data.columns == config.Columns()
-    assert loaded.gate == config.GateSection()
+    assert loaded.data.columns == Columns()
+    assert loaded.gate == config.GateSection(metric="macro_f1")
     assert config.load(written(tmp_path, MINIMAL + "prepare: {near_duplicate: null}\n")).prepare.near_duplicate is None
     assert config.load(written(tmp_path, MINIMAL + "train:\n"), ["train.epochs=2"]).train.epochs == 2
 

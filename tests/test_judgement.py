@@ -8,6 +8,7 @@ import pytest
 
 from mlops.config import PipelineConfig
 from mlops.judgement import Rows, judge_candidate, judge_variant
+from mlops.tasks import get
 from mlops.types import ArtifactRef, Evaluation, Latency, Metric
 
 LABELS = ("a", "b") * 200
@@ -50,20 +51,21 @@ def outcomes(verdict: object) -> dict[str, str]:
 
 
 RULES = pipeline().gate
+TASK = get("text-classification")
 
 
 def test_the_first_champion_needs_the_floor_and_the_baseline() -> None:
-    good = judge_candidate(evaluation(20), rows(20), None, RULES)
+    good = judge_candidate(TASK, evaluation(20), rows(20), None, RULES)
     assert good.outcome == "pass"
     assert outcomes(good) == {"floor": "pass", "majority_baseline": "pass"}
-    low = judge_candidate(evaluation(100), rows(100), None, RULES)
+    low = judge_candidate(TASK, evaluation(100), rows(100), None, RULES)
     assert low.outcome == "fail"
     assert outcomes(low) == {"floor": "fail", "majority_baseline": "pass"}
 
 
 def test_a_model_that_always_answers_the_same_does_not_beat_the_majority_class() -> None:
     constant = Rows(IDS, LABELS, ("a",) * len(IDS))
-    verdict = judge_candidate(evaluation(200), constant, None, RULES.model_copy(update={"floor": 0.0}))
+    verdict = judge_candidate(TASK, evaluation(200), constant, None, RULES.model_copy(update={"floor": 0.0}))
     assert outcomes(verdict) == {"floor": "pass", "majority_baseline": "fail"}
 
 
@@ -78,7 +80,7 @@ def test_a_model_that_always_answers_the_same_does_not_beat_the_majority_class()
 )
 def test_against_the_champion(candidate: Rows, champion: Rows, expected: str) -> None:
     wrong = sum(truth != guess for truth, guess in zip(candidate.labels, candidate.predicted, strict=True))
-    verdict = judge_candidate(evaluation(wrong), candidate, champion, RULES)
+    verdict = judge_candidate(TASK, evaluation(wrong), candidate, champion, RULES)
     assert outcomes(verdict)["against_champion"] == expected
     assert verdict.outcome == expected
     if expected == "inconclusive":
@@ -88,11 +90,11 @@ def test_against_the_champion(candidate: Rows, champion: Rows, expected: str) ->
 def test_other_rows_are_never_compared() -> None:
     other = replace(rows(5), ids=tuple(reversed(IDS)))
     with pytest.raises(ValueError, match="not the same rows"):
-        judge_candidate(evaluation(5), rows(5), other, RULES)
+        judge_candidate(TASK, evaluation(5), rows(5), other, RULES)
 
 
 def test_an_unknown_metric_fails_and_says_which_there_are() -> None:
-    verdict = judge_candidate(evaluation(5), rows(5), None, RULES.model_copy(update={"metric": "f1/zebra"}))
+    verdict = judge_candidate(TASK, evaluation(5), rows(5), None, RULES.model_copy(update={"metric": "f1/zebra"}))
     assert verdict.outcome == "fail"
     assert "f1/zebra" in verdict.explain()
     assert "f1/a" in verdict.explain()

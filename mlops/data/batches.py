@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlops.config import Columns
-from mlops.data.rows import Record, Row, label_cell, plain_cell, showable, text_cell
+from mlops.config_data import Columns
+from mlops.data.forms import Form
+from mlops.data.rows import Record, Row, label_cell, plain_cell
 from mlops.data.text import digests, normalise_all
 
 if TYPE_CHECKING:
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 8192
 _BATCH_CHARACTERS = 16_000_000
+EXTRA = ("group", "time", "query")  # columns that a snapshot has where the pipeline names them
 
 
 def names_of(columns: Columns) -> list[str]:
     """Columns of a raw snapshot's table, all of text but the digest, which is that of the normalised text."""
-    return ["row_id", "text", "label", "problem", "digest"] + [n for n in ("group", "time") if getattr(columns, n)]
+    return ["row_id", "text", "label", "problem", "digest"] + [n for n in EXTRA if getattr(columns, n)]
 
 
 def schema(columns: Columns) -> pa.Schema:
@@ -28,10 +30,11 @@ def schema(columns: Columns) -> pa.Schema:
     return pa.schema([(name, kinds.get(name, pa.string())) for name in names_of(columns)])
 
 
-def tables(records: Iterable[Record], columns: Columns, max_bytes: int) -> Iterator[pa.Table]:
+def tables(records: Iterable[Record], columns: Columns, max_bytes: int, form: Form) -> Iterator[pa.Table]:
     """The records as tables of at most 8,192 rows; what is wrong with a row stands in `problem` (a key of PROBLEMS)."""
-    for batch in _batches(records, columns.text):
-        yield _quick(batch, columns, max_bytes) or _careful(batch, columns, max_bytes)
+    for batch in _batches(records, form.wanted(columns)[0]):
+        quick = _quick(batch, columns, max_bytes) if form.plain else None
+        yield quick or _careful(batch, columns, max_bytes, form)
 
 
 def _batches(records: Iterable[Record], text: str) -> Iterator[list[Record]]:
@@ -69,9 +72,7 @@ def _quick(batch: Sequence[Record], columns: Columns, max_bytes: int) -> pa.Tabl
         if columns.id:
             row_id = pc.coalesce(_plain([cell.get(columns.id) for cell in cells]), row_id)
         extra = {
-            name: _plain([cell.get(column) for cell in cells])
-            for name, column in (("group", columns.group), ("time", columns.time))
-            if column
+            name: _plain([cell.get(column) for cell in cells]) for name in EXTRA if (column := getattr(columns, name))
         }
     # What Arrow says of a value that is no text, of half a surrogate pair, and of bytes that are no UTF-8.
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, _NotPlain):
@@ -127,31 +128,20 @@ def _labels(values: list[Any]) -> pa.Array:
     return pa.array([label for label, _ in written], pa.string()).take(codes.indices)
 
 
-def _careful(batch: Sequence[Record], columns: Columns, max_bytes: int) -> pa.Table:
+def _careful(batch: Sequence[Record], columns: Columns, max_bytes: int, form: Form) -> pa.Table:
     import pyarrow as pa
 
-    rows = [to_row(record, columns, max_bytes) for record in batch]
+    rows = [to_row(record, columns, max_bytes, form) for record in batch]
     names = [name for name in names_of(columns) if name != "digest"]
     return _with_digests({n: pa.array([getattr(row, n) for row in rows], pa.string()) for n in names}, columns)
 
 
-def to_row(record: Record, columns: Columns, max_text_bytes: int) -> Row:
+def to_row(record: Record, columns: Columns, max_text_bytes: int, form: Form) -> Row:
     """A record's cells as text and label, with the first problem found, if any."""
     cells = record.cells
     if cells is None:
         return Row(record.place, record.preview, None, record.problem)
     row_id = plain_cell(cells.get(columns.id)) if columns.id else None
-    label, label_problem = label_cell(cells.get(columns.label), max_text_bytes)
-    text, problem = text_cell(cells.get(columns.text), max_text_bytes)
-    if label_problem and label is not None:
-        label = label[:100]
-    if text is not None and label_problem and not problem:
-        text = showable(text)
-    return Row(
-        row_id=row_id or record.place,
-        text=text,
-        label=label,
-        problem=problem or label_problem,
-        group=plain_cell(cells.get(columns.group)) if columns.group else None,
-        time=plain_cell(cells.get(columns.time)) if columns.time else None,
-    )
+    found = form.read(cells, columns, max_text_bytes)
+    extra = {name: plain_cell(cells.get(column)) for name in EXTRA if (column := getattr(columns, name))}
+    return Row(row_id or record.place, found.text, found.label, found.problem, **extra)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mlops.config import PipelineConfig
+from mlops.data.forms import names_in
 from mlops.data.rows import PROBLEMS
+from mlops.data.tags import illegal
 from mlops.data.text import normalise
 from mlops.data.times import looks_like
+from mlops.tasks import get
 from mlops.types import Check, Outcome
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ REASONS = {
     "missing_text": "no text, or none that can be seen",
     "missing_label": "no label",
     "unknown_label": "a label outside the allowed ones",
+    "illegal_tags": "a tag that IOB2 does not allow: an I- that goes on with nothing of its kind, or no tag at all",
     "rare_label": "a label with fewer rows than validate.min_rows_per_label",
 }
 
@@ -61,17 +65,24 @@ def check_rows(table: pa.Table, config: PipelineConfig, declared: Sequence[str])
     mark(pa.chunked_array([empty]), lambda place: missing[text[place].is_valid])
     no_label = Fault("missing_label", "missing")
     mark(pc.is_null(label), lambda place: no_label)
+    task = get(config.task_key)
     counts = dict(zip(*(part.to_pylist() for part in _counted(label.filter(pa.array(~bad)))), strict=True))
     allowed = ", ".join(sorted(config.data.labels or ())[:20])
     least = config.validate_.min_rows_per_label
     reasons: dict[str, Fault] = {}
     if config.data.labels:
-        for name in set(counts) - set(config.data.labels):
-            reasons[name] = Fault("unknown_label", f"found {name[:100]!r}; allowed: {allowed}")
-    elif not declared:
+        for cell in counts:
+            for name in set(task.label_names(cell)) - set(config.data.labels):
+                reasons[cell] = Fault("unknown_label", f"found {name[:100]!r}; allowed: {allowed}")
+    elif not declared and task.one_label:
         for name, count in counts.items():
             if count < least:
                 reasons[name] = Fault("rare_label", f"{name!r} has {count} rows, allowed is {least} or more")
+    if task.kind == "tokens":
+        for cell in counts:
+            if wrong := illegal(cell.split(" ")):
+                tags = cell.split(" ")
+                reasons[cell] = Fault("illegal_tags", f"found {tags[wrong[0]][:100]!r} as tag {wrong[0] + 1}")
     if reasons:
         mark(pc.is_in(label, pa.array(list(reasons))), lambda place: reasons[label[place].as_py()])
     return faults
@@ -140,7 +151,9 @@ def limit_checks(table: pa.Table, faults: dict[int, Fault], config: PipelineConf
     for fault in faults.values():
         reasons[fault.reason] = reasons.get(fault.reason, 0) + 1
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1]))
-    labels = sorted(set(table["label"].filter(good_rows(table, faults)).unique().to_pylist()) - {None})
+    labels = sorted(names_in(table["label"].filter(good_rows(table, faults)).unique().to_pylist(), config))
+    # One kind of entity, or one label that a text has or has not, is something to tell.
+    fewest = 2 if get(config.task_key).one_label else 1
     without = sorted(set(config.data.labels or ()) - set(labels))
     detail = ", ".join(labels[:20]) + (f"; no row of: {', '.join(without[:20])}" if without else "")
     few: Outcome = "warn" if without else "pass"
@@ -161,8 +174,8 @@ def limit_checks(table: pa.Table, faults: dict[int, Fault], config: PipelineConf
         Check(
             name="labels",
             observed=len(labels),
-            allowed="2 or more",
-            outcome="fail" if len(labels) < 2 else few,
+            allowed=f"{fewest} or more",
+            outcome="fail" if len(labels) < fewest else few,
             detail=detail,
         ),
     ]

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from mlops.config import Columns, PipelineConfig
+from mlops.config import PipelineConfig
+from mlops.config_data import Columns, Shares
 from mlops.data.archives import is_archive, opened
 from mlops.data.batches import tables
 from mlops.data.formats import READERS, SUFFIXES
+from mlops.data.forms import Tokens, form_of, scheme_of
 from mlops.data.packed import inner_name, unpacked
 from mlops.data.rows import Record
 from mlops.data.uris import SourceFile, locate
@@ -29,20 +31,28 @@ def read_tables(uri: str, config: PipelineConfig) -> Iterator[pa.Table]:
 
     Raises SourceError when it cannot be reached or read, holds no row, or no row has a configured column.
     """
-    columns, limit = source_columns(config), config.validate_.max_text_bytes
-    yield from tables(_records(uri, config, columns), columns, limit)
+    columns, limit, form = source_columns(config), config.validate_.max_text_bytes, form_of(config)
+    if isinstance(form, Tokens):
+        # Read twice: which scheme tags are written in is told by all of them.
+        form = Tokens(scheme_of(_records(uri, config, columns), columns))
+    yield from tables(_records(uri, config, columns), columns, limit, form)
 
 
 def source_columns(config: PipelineConfig) -> Columns:
-    """The names of the columns in the source; the window's column is read as the time where no other is named."""
+    """The names of the columns in the source; the window's column is read as the time where no other is named, and the
+    first text of a pair tells what is ranked together."""
     columns, window = config.data.columns, config.data.window
-    if window and window.column and not columns.time:
-        return columns.model_copy(update={"time": window.column})
-    return columns
+    query = (columns.query or columns.text_a) if config.task == "text-ranking" else None
+    time = columns.time or (window.column if window else None)
+    # Where the rows are split here, what is ranked together stays together.
+    split_here = isinstance(config.data.splits, Shares)
+    group = columns.group or (query if split_here else None)
+    return columns.model_copy(update={"query": query, "time": time, "group": group})
 
 
 def _records(uri: str, config: PipelineConfig, columns: Columns) -> Iterator[Record]:
-    wanted = [name for name in (columns.text, columns.label, columns.id, columns.group, columns.time) if name]
+    more = (columns.id, columns.group, columns.time, columns.query)
+    wanted = list(dict.fromkeys([*form_of(config).wanted(columns), *(name for name in more if name)]))
     seen: dict[str, None] = {}
     count = parsed = 0
     for record in _of_source(uri, config, wanted, seen):
@@ -63,9 +73,10 @@ def _of_source(uri: str, config: PipelineConfig, wanted: Sequence[str], seen: di
         return
     limit = config.validate_.max_text_bytes
     with ExitStack() as stack:
-        files = [file for found in locate(uri, wanted[1]) for file in _unarchived(found, stack)]
+        label = form_of(config).wanted(config.data.columns)[-1]
+        files = [file for found in locate(uri, label) for file in _unarchived(found, stack)]
         kind = config.data.format or infer_format(uri, files)
-        if kind == "conll":
+        if kind == "conll" and config.task != "token-classification":
             raise SourceError(f"{uri}: holds tokens and tags ({files[0].name}); {config.task} reads texts and labels")
         for packed in _of_format(uri, files, kind):
             with unpacked(packed) as file:

@@ -16,6 +16,8 @@ PROBLEMS = {
     "too_large": "a cell above validate.max_text_bytes",
     "malformed": "a record that does not parse",
     "not_text": "a text or label that is neither text nor a plain value",
+    "not_tokens": "tokens or tags that are no list",
+    "tags_do_not_fit": "another number of tags than of tokens",
     "unreadable_time": "a time that cannot be read",
     "future_time": "a time that lies more than a day ahead",
 }
@@ -30,6 +32,7 @@ class Row(NamedTuple):
     problem: str | None = None
     group: str | None = None
     time: str | None = None
+    query: str | None = None
 
 
 class Record(NamedTuple):

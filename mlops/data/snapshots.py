@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlops.config import Columns
+from mlops.config_data import Columns
 from mlops.data.batches import schema
 from mlops.types import ArtifactRef
 
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 ROWS = "rows.parquet"
 # Texts hardly repeat: a dictionary of them costs time and saves nothing.
-_FEW_VALUES = ["label", "problem", "group"]
+_FEW_VALUES = ["label", "problem", "group", "query"]
 Flags = npt.NDArray[np.bool_]
+Names = Callable[[str], Iterable[str]]
 
 
-def write_raw(tables: Iterable[pa.Table], path: Path, columns: Columns) -> tuple[int, set[str]]:
+def write_raw(tables: Iterable[pa.Table], path: Path, columns: Columns, names: Names) -> tuple[int, set[str]]:
     """Writes a raw snapshot's Parquet file; returns how many rows, and the labels of those without problem.
+
+    names: the labels that a label cell names.
 
     Memory: one table.
     """
@@ -38,18 +41,18 @@ def write_raw(tables: Iterable[pa.Table], path: Path, columns: Columns) -> tuple
         for table in tables:
             writer.write_table(table)
             count += table.num_rows
-            labels |= _labels(table)
+            labels |= _labels(table, names)
     return count, labels
 
 
-def _labels(table: pa.Table) -> set[str]:
+def _labels(table: pa.Table, names: Names) -> set[str]:
     import pyarrow.compute as pc
 
     good = table if table["problem"].null_count == table.num_rows else table.filter(pc.is_null(table["problem"]))
-    return {label for label in good["label"].unique().to_pylist() if label is not None}
+    return {name for cell in good["label"].unique().to_pylist() if cell is not None for name in names(cell)}
 
 
-def keep_rows(full: Path, path: Path, kept: Flags, problems: dict[int, str]) -> set[str]:
+def keep_rows(full: Path, path: Path, kept: Flags, problems: dict[int, str], names: Names) -> set[str]:
     """Copies the rows [n] that are kept, with problems found since by row number; the labels of those without problem."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -58,8 +61,8 @@ def keep_rows(full: Path, path: Path, kept: Flags, problems: dict[int, str]) -> 
     start = 0
     with pq.ParquetFile(full) as source:
         fields = source.schema_arrow
-        names = [name for name in _FEW_VALUES if name in fields.names]
-        with pq.ParquetWriter(path, fields, use_dictionary=names) as writer:
+        few = [name for name in _FEW_VALUES if name in fields.names]
+        with pq.ParquetWriter(path, fields, use_dictionary=few) as writer:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group)
                 size = table.num_rows
@@ -75,7 +78,7 @@ def keep_rows(full: Path, path: Path, kept: Flags, problems: dict[int, str]) -> 
                 start += size
                 if table.num_rows:
                     writer.write_table(table)
-                    labels |= _labels(table)
+                    labels |= _labels(table, names)
     return labels
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlops.config import SPLITS, Shares
+from mlops.config import SPLITS
+from mlops.config_data import Shares
 from mlops.data.book import (
     CODES,
     KEPT_OUT,

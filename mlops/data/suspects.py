@@ -11,6 +11,8 @@ from mlops.types import Check, Outcome
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# What words of a text tell about its label; those of a pair, or of a token, tell too little.
+_SEARCHED = ("text-classification", "text-classification:ordinal")
 _LEAST = 100  # rows below which a model of the others says nothing about one
 
 
@@ -29,6 +31,8 @@ def suspect_check(table: pa.Table, config: PipelineConfig) -> Suspected | None:
     import pyarrow as pa
 
     most = config.validate_.label_noise
+    if config.task_key not in _SEARCHED:
+        return None
     if not most or table.num_rows < _LEAST or len(table["label"].unique()) < 2:
         return None
     from mlops.data.mislabelled import label_issues

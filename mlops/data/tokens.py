@@ -14,6 +14,7 @@ from mlops import settings
 from mlops.data.garbage import paused
 from mlops.errors import BaseModelError, StoreError
 from mlops.store import Store
+from mlops.tasks.base import Task
 from mlops.types import ArtifactRef
 
 if TYPE_CHECKING:
@@ -66,14 +67,17 @@ def open_tokenizer(folder: Path, max_length: int) -> TokenizerOf:
     return TokenizerOf(tokenizer, max_length, digest)
 
 
-def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array) -> Tokens:
+def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array, task: Task) -> Tokens:
     """Tokens of normalised texts [n], none missing; digests [n] are those of the texts as they are, case and all.
+
+    A text is tokenised as the task asks it, a pair as a pair; tasks that ask alike share what they know.
 
     Texts that an earlier run met are looked up, the others join the cache.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    tokenizer = tokenizer._replace(digest=f"{tokenizer.digest}-{task.kind}")
     cache = _read(store, tokenizer)
     if not len(texts):
         return Tokens(pa.array([], pa.list_(pa.int32())), pa.array([], pa.int32()))
@@ -81,7 +85,7 @@ def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.
     missing = pa.array(np.flatnonzero(places < 0))
     if len(missing):
         asked = digests.take(missing)
-        fresh = _worked_out(tokenizer, texts.take(missing), asked)
+        fresh = _worked_out(tokenizer, texts.take(missing), asked, task)
         log.info("tokenise: %s texts, %s were known", f"{len(missing):,}", f"{len(texts) - len(missing):,}")
         _add(store, tokenizer, fresh)
         places[missing] = cache.num_rows + pc.index_in(asked, _column(fresh, "digest")).to_numpy()
@@ -105,13 +109,13 @@ def _schema() -> pa.Schema:
     return pa.schema([("digest", pa.binary(16)), ("ids", pa.list_(pa.int32())), ("length", pa.int32())])
 
 
-def _worked_out(tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array) -> pa.Table:
+def _worked_out(tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array, task: Task) -> pa.Table:
     import pyarrow as pa
 
     with paused():
         parts = [
             pa.table([digests.slice(start, _BATCH), *found], schema=_schema())
-            for start, found in _encoded(tokenizer, texts)
+            for start, found in _encoded(tokenizer, texts, task)
         ]
     # One text may be asked for twice, and is kept once.
     table = pa.concat_tables(parts).combine_chunks()
@@ -121,14 +125,17 @@ def _worked_out(tokenizer: TokenizerOf, texts: pa.Array, digests: pa.Array) -> p
     return table
 
 
-def _encoded(tokenizer: TokenizerOf, texts: pa.Array) -> Iterator[tuple[int, list[pa.Array]]]:
+def _encoded(tokenizer: TokenizerOf, texts: pa.Array, task: Task) -> Iterator[tuple[int, list[pa.Array]]]:
     import pyarrow as pa
 
     inner, most = tokenizer.tokenizer, tokenizer.max_length
     special = inner.num_special_tokens_to_add(False)
     for start in range(0, len(texts), _BATCH):
         # The fast one leaves out offsets, which nobody reads.
-        found = inner.encode_batch_fast(texts.slice(start, _BATCH).to_pylist())
+        items: list[Any] = texts.slice(start, _BATCH).to_pylist()
+        if task.kind == "pair":
+            items = [task.item(text) for text in items]
+        found = inner.encode_batch_fast(items)
         ids = [encoding.ids for encoding in found]
         lengths = [len(each) for each in ids]
         for position, length in enumerate(lengths):

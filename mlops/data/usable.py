@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def usable_rows(store: Store, snapshot: Snapshot, report: Path) -> tuple[pa.Table, int]:
     """(rows, how many were set aside). Columns: row_id, text (normalised), label, digest, key, unit, split (a code of
     `mlops.data.book`, UNSEEN where the pipeline cuts its splits itself), issue (validation suspects the label), time
-    where the source has one."""
+    and query where the source has them."""
     import pyarrow as pa
 
     aside = _places(report / "quarantine.parquet")
@@ -64,7 +64,7 @@ def _keyed(table: pa.Table, split: int) -> pa.Table:
         "split": pa.array(np.full(table.num_rows, split, dtype=np.int8)),
         "issue": column("issue"),
     }
-    return pa.table(columns | ({"time": column("time")} if "time" in table.column_names else {}))
+    return pa.table(columns | {name: column(name) for name in ("time", "query") if name in table.column_names})
 
 
 def _places(path: Path) -> dict[str, list[int]]:

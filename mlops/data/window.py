@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlops.config import DataSection
+from mlops.config_data import DataSection
 from mlops.data.times import Times, parse_times, span, written
 
 Flags = npt.NDArray[np.bool_]

@@ -200,7 +200,8 @@ class ExpectTextToFitModel(TextExpectation):
     max_share: float = 0.1
     max_length: int = 128
     tokenizer: str | None = None
-    filled = ("max_length", "tokenizer")
+    task: str = "text-classification"
+    filled = ("max_length", "tokenizer", "task")
     template = "At most a share of $max_share of the texts in $column may be cut off at $max_length tokens."
     look = staticmethod(texts.token_lengths)
 

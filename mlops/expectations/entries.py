@@ -6,21 +6,28 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlops.config import Columns, Expectation, PipelineConfig
+from mlops.config import Expectation, PipelineConfig
+from mlops.config_data import Columns
 from mlops.data.rows import label_cell
 from mlops.errors import UserError
+from mlops.tasks import get
 
 SEVERITY = {"fail": "critical", "quarantine": "warning", "warn": "info"}
 ENTRY = "evergreen_entry"  # Great Expectations sorts its results: this tells which entry one belongs to
 
 
-def built_in_suite(min_rows: int) -> tuple[Expectation, ...]:
+def built_in_suite(config: PipelineConfig) -> tuple[Expectation, ...]:
     """What holds for every labelled text data set; for a pipeline without a suite."""
-    return (
+    entries = (
         Expectation(type="expect_column_values_to_not_be_null", kwargs={"column": "text"}),
         Expectation(type="expect_column_values_to_not_be_null", kwargs={"column": "label"}),
-        Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": min_rows}),
+        Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": config.validate_.min_rows}),
         Expectation(type="expect_text_encoding_to_be_intact", severity="warn"),
+    )
+    if not get(config.task_key).one_label:
+        return entries
+    return (
+        *entries,
         Expectation(type="expect_label_shares_to_resemble_parent", severity="warn"),
         Expectation(type="expect_new_rows_to_resemble_old_ones", severity="warn"),
     )

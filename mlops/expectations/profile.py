@@ -87,7 +87,7 @@ def _texts(frame: pd.DataFrame, text: str, label: str, known: Mapping[str, Any])
     column = {"column": text}
     damage = texts.encoding_damage(frame, "text", 1.0)
     contradicting = labels.one_label_per_text(frame, "text", "label", 1.0)
-    cut = texts.token_lengths(frame, "text", known.get("tokenizer"), known["max_length"], 1.0)
+    cut = texts.token_lengths(frame, "text", known.get("tokenizer"), known["max_length"], 1.0, known["task"])
     exact = copies.exact_copies(frame, "text", 1.0)
     near = copies.near_duplicates(frame, "text", 1.0, 0.76)
     spoken = texts.languages(frame, "text", [], 0.0)

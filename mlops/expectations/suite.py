@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlops.config import Columns, Expectation, PipelineConfig
+from mlops.config import Expectation, PipelineConfig
+from mlops.config_data import Columns
 from mlops.data.checks import Fault
 from mlops.expectations.docs import self_contained
 from mlops.expectations.entries import ENTRY, build, built_in_suite, place
@@ -41,7 +42,7 @@ def run_suite(
     expectation is a failed check, never an error.
     """
     import_quietly()
-    entries = config.suite or built_in_suite(config.validate_.min_rows)
+    entries = config.suite or built_in_suite(config)
     columns = list(frame.columns)
     built = [build(entry, place(config, n, entries), columns, config, n, known) for n, entry in enumerate(entries)]
     context, batch = _context(site)

@@ -49,21 +49,24 @@ def encoding_damage(frame: pd.DataFrame, column: str, max_share: float) -> Findi
 
 
 def token_lengths(
-    frame: pd.DataFrame, column: str, tokenizer: str | None, max_length: int, max_share: float
+    frame: pd.DataFrame, column: str, tokenizer: str | None, max_length: int, max_share: float, task: str
 ) -> Finding:
     """The share of texts that the model would see cut off: more tokens than max_length by the pipeline's own tokenizer.
 
-    tokenizer: the base model's folder. Its tokens join the cache in the store, so that `prepare` finds them there.
+    tokenizer: the base model's folder. task: how texts are asked. Its tokens join the cache in the store, so that
+    `prepare` finds them there.
     """
     from mlops.data.tokens import open_tokenizer, tokenise
     from mlops.store import open_store
+    from mlops.tasks import get
 
     if tokenizer is None:
         return not_judged("no tokenizer was handed over")
     texts = normalise_all(arrow(frame, column).fill_null(""))
     if not len(texts):
         return not_judged("there are no rows")
-    tokens = tokenise(open_store(), open_tokenizer(Path(tokenizer), max_length), texts, digests(texts, folded=False))
+    opened = open_tokenizer(Path(tokenizer), max_length)
+    tokens = tokenise(open_store(), opened, texts, digests(texts, folded=False), get(task))
     lengths = tokens.lengths.to_numpy()
     cut = lengths > max_length
     finding = share_finding(frame, cut, column, max_share, [f"{length} tokens" for length in lengths[cut][:10]])

@@ -11,6 +11,8 @@ from mlops.config import PipelineConfig
 from mlops.reports.gate_report import render
 from mlops.reports.plots import confusion_matrix, reliability_curve
 from mlops.store import open_store
+from mlops.tasks import get
+from mlops.tasks.base import Task
 from mlops.types import Evaluation, Selection
 
 log = logging.getLogger("evergreen")
@@ -23,7 +25,7 @@ def write_reports(
     files: dict[str, Path] = {}
     evaluation = _shown(values.get("selection"), values.get("evaluation"))
     if evaluation is not None:
-        files |= _plots(folder, evaluation)
+        files |= _plots(folder, evaluation, get(config.task_key))
     report = folder / "gate_report.html"
     report.write_text(render(config, summary, files), encoding="utf-8")
     return {"gate_report.html": report} | files
@@ -35,13 +37,16 @@ def _shown(selection: Selection | None, evaluation: Evaluation | None) -> Evalua
     return evaluation
 
 
-def _plots(folder: Path, evaluation: Evaluation) -> dict[str, Path]:
+def _plots(folder: Path, evaluation: Evaluation, task: Task) -> dict[str, Path]:
+    """The confusion matrix and the reliability curve, where a row has one label."""
     import numpy as np
     import pyarrow.parquet as pq
 
+    if not task.one_label or task.key == "text-ranking":
+        return {}
     table = pq.read_table(open_store().fetch(evaluation.per_row) / "rows.parquet")
     labels, predicted = table.column("label").to_pylist(), table.column("predicted").to_pylist()
-    names = sorted({*labels, *predicted, *(n.removeprefix("f1/") for n in evaluation.metrics if n.startswith("f1/"))})
+    names = list(evaluation.outputs) + sorted({*labels, *predicted} - set(evaluation.outputs))
     matrix, curve = folder / "confusion_matrix.png", folder / "reliability_curve.png"
     confusion_matrix(labels, predicted, names, matrix)
     confidence = np.asarray(table.column("score").to_numpy(), dtype=np.float64)

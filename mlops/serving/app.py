@@ -27,13 +27,21 @@ MAX_INPUTS, MAX_CHARACTERS = 1024, 1_000_000
 Text = Annotated[StrictStr, Field(max_length=MAX_CHARACTERS)]
 
 
+class Pair(BaseModel):
+    """Two texts that are judged together."""
+
+    model_config = ConfigDict(extra="forbid")
+    text_a: Text
+    text_b: Text
+
+
 class Request(BaseModel):
-    """Texts to classify."""
+    """Texts, pairs of texts, or lists of tokens, as the model's task is asked."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"inputs": ["Shares rose after the merger was announced."]}]}
     )
-    inputs: Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
+    inputs: Annotated[list[Text | Pair | list[Text]], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 class Model(BaseModel):
@@ -44,19 +52,15 @@ class Model(BaseModel):
     variant: str
 
 
-class Prediction(BaseModel):
-    """The most probable label, its probability, and that of every label."""
-
-    label: str
-    score: float
-    scores: dict[str, float]
-
-
 class Response(BaseModel):
-    """One prediction per input, in order."""
+    """One prediction per input, in order.
+
+    text-classification and pairs: {label, score, scores}; with several labels {labels, scores}; ordinal also {position};
+    token-classification: a list of {start, end, type, text, score}; text-ranking: {score}.
+    """
 
     model: Model
-    predictions: list[Prediction]
+    predictions: list[dict[str, Any] | list[dict[str, Any]]]
 
 
 def create_app(loader: Loader) -> FastAPI:
@@ -79,11 +83,15 @@ def create_app(loader: Loader) -> FastAPI:
         served = loader.served
         if served is None:
             raise HTTPException(503, f"no release to answer with: {loader.problem}")
-        answers = served.runtime.predict(request.inputs)
-        return Response(
-            model=Model(name=served.name, version=served.version, variant=served.variant),
-            predictions=[Prediction.model_validate(answer) for answer in answers],
-        )
+        try:
+            answers = served.runtime.predict(
+                [each.model_dump() if isinstance(each, Pair) else each for each in request.inputs]
+            )
+        except UserError as error:
+            fault = {"loc": ["body", "inputs"], "msg": str(error), "type": "wrong_input"}
+            raise HTTPException(422, [fault]) from error
+        model = Model(name=served.name, version=served.version, variant=served.variant)
+        return Response(model=model, predictions=answers)
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:

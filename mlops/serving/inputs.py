@@ -1,9 +1,10 @@
-"""From texts to padded batches, the same for every form of a model."""
+"""From items to padded batches, the same for every form of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +12,30 @@ import numpy.typing as npt
 from mlops.data.text import normalise
 from mlops.errors import UserError
 from mlops.serving.package import TOKENIZER, Package
+from mlops.tasks.base import Ids, Item, Logits, Task
+from mlops.tasks.pieces import Pieces
+from mlops.tasks.windows import joined, split
 from mlops.training.batches import by_length
 
 Arrays = dict[str, npt.NDArray[np.int64]]
-Floats = npt.NDArray[np.float32]
-Ids = Sequence[int] | npt.NDArray[np.int32]
+
+
+class Encoded(NamedTuple):
+    """Sequences of n items. items: whose each sequence is. seconds: where the second text begins, none without pairs.
+
+    places: per sequence where the tokens that it answers for are, none where the whole sequence has one answer.
+    """
+
+    input_ids: list[Ids]
+    items: list[int]
+    seconds: list[int] | None = None
+    places: list[Ids] | None = None
 
 
 class Encoder:
     """Normalises and tokenises as training did. Raises UserError where the folder has no usable tokenizer.json."""
 
-    def __init__(self, folder: Path, package: Package) -> None:
+    def __init__(self, folder: Path, package: Package, task: Task) -> None:
         from tokenizers import Tokenizer
 
         path = folder / TOKENIZER
@@ -34,32 +48,80 @@ class Encoder:
         # The file may pad to a fixed length and cut at another one.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(package.max_length)
-        self._empty = [package.pad_id]
+        self._empty = np.array([package.pad_id], dtype=np.int32)
+        self._pieces = Pieces(self._tokenizer, package.max_length) if task.kind == "tokens" else None
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text, special ones included, cut to max_length; never an empty list."""
-        clean = [normalise(text) for text in texts]
-        return [encoding.ids or self._empty for encoding in self._tokenizer.encode_batch(clean)]
+    def encode(self, items: Sequence[Item]) -> Encoded:
+        """Token ids, special ones included, none longer than max_length, none empty; tokens in windows."""
+        if self._pieces is not None:
+            return self._windows([list(item) for item in items], self._pieces)
+        found = self._tokenizer.encode_batch([_clean(item) for item in items])
+        ids = [np.array(each.ids, dtype=np.int32) if each.ids else self._empty for each in found]
+        pairs = any(isinstance(item, tuple) for item in items)
+        return Encoded(ids, list(range(len(ids))), [second_starts(each.type_ids) for each in found] if pairs else None)
+
+    def _windows(self, items: Sequence[list[str]], pieces: Pieces) -> Encoded:
+        encoded = Encoded([], [], None, [])
+        for number, tokens in enumerate(items):
+            windows, places = split(pieces.windowed([normalise(token) for token in tokens]))
+            encoded.input_ids.extend(windows)
+            encoded.items.extend([number] * len(windows))
+            encoded.places.extend(places)  # type: ignore[union-attr]
+        return encoded
 
 
-def pad(ids: Sequence[Ids], pad_id: int, inputs: Sequence[str]) -> Arrays:
-    """The named model inputs, each [rows, longest]: padding is masked out, token types are zero."""
+def _clean(item: Item) -> Any:
+    return normalise(item) if isinstance(item, str) else tuple(normalise(text) for text in item)
+
+
+def second_starts(type_ids: Sequence[int]) -> int:
+    """Where the second text of a pair begins: behind the last id of type 0."""
+    return len(type_ids) - sum(type_ids)
+
+
+def pad(ids: Sequence[Ids], pad_id: int, inputs: Sequence[str], seconds: Sequence[int] | None = None) -> Arrays:
+    """The named model inputs, each [rows, longest]: padding is masked out, token types are 1 from `seconds` on."""
     longest = max(map(len, ids))
     input_ids = np.full((len(ids), longest), pad_id, dtype=np.int64)
     attention_mask = np.zeros((len(ids), longest), dtype=np.int64)
+    token_types = np.zeros((len(ids), longest), dtype=np.int64)
     for position, each in enumerate(ids):
         input_ids[position, : len(each)] = each
         attention_mask[position, : len(each)] = 1
-    arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": np.zeros_like(input_ids)}
+        if seconds is not None:
+            token_types[position, seconds[position] : len(each)] = 1
+    arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_types}
     return {name: arrays[name] for name in inputs}
 
 
-def in_batches(ids: Sequence[Ids], package: Package, batch_tokens: int, forward: Callable[[Arrays], Floats]) -> Floats:
-    """Logits [texts, labels] in the order of `ids`; batches are cut by length so that little is padding.
+def in_batches(
+    ids: Sequence[Ids],
+    package: Package,
+    batch_tokens: int,
+    forward: Callable[[Arrays], Logits],
+    seconds: Sequence[int] | None = None,
+) -> list[Logits]:
+    """Logits per sequence in their order, [labels] or, from a model that answers by token, [length, labels].
 
-    batch_tokens: most tokens of a batch, padding included; a longer text is a batch of its own.
+    Batches are cut by length so that little is padding. batch_tokens: most tokens of a batch, padding included; a longer
+    sequence is a batch of its own.
     """
-    logits = np.empty((len(ids), len(package.labels)), dtype=np.float32)
+    found: list[Any] = [None] * len(ids)
     for rows in by_length([len(each) for each in ids], batch_tokens):
-        logits[rows] = forward(pad([ids[row] for row in rows], package.pad_id, package.inputs))
-    return logits
+        chosen = None if seconds is None else [seconds[row] for row in rows]
+        logits = forward(pad([ids[row] for row in rows], package.pad_id, package.inputs, chosen))
+        for row, values in zip(rows, logits, strict=True):
+            found[row] = values[: len(ids[row])] if logits.ndim == 3 else values
+    return found
+
+
+def by_item(encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+    """Logits per item from those per sequence: windows put together again."""
+    if encoded.places is None:
+        return list(logits)
+    parts: dict[int, tuple[list[Logits], list[Ids]]] = {}
+    for item, values, places in zip(encoded.items, logits, encoded.places, strict=True):
+        own = parts.setdefault(item, ([], []))
+        own[0].append(values)
+        own[1].append(places)
+    return [joined(*parts[item]) for item in sorted(parts)]

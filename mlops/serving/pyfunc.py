@@ -20,11 +20,16 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         self.runtime = Runtime.load(Path(context.artifacts["package"]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as a schema
-        """Texts (a list, an array or a frame of one column) to a frame of label, score and scores."""
+        """What the task is asked (a list, an array, a frame of one column, or of text_a and text_b) to a frame of answers."""
         import pandas as pd
 
-        texts = model_input.iloc[:, 0].tolist() if isinstance(model_input, pd.DataFrame) else list(model_input)
-        return pd.DataFrame(self.runtime.predict([str(text) for text in texts]), columns=["label", "score", "scores"])
+        if isinstance(model_input, pd.DataFrame):
+            pairs = self.runtime.task.kind == "pair"
+            asked = list(model_input.itertuples(index=False, name=None)) if pairs else model_input.iloc[:, 0].tolist()
+        else:
+            asked = list(model_input)
+        answers = self.runtime.predict([str(each) if isinstance(each, (int, float)) else each for each in asked])
+        return pd.DataFrame([each if isinstance(each, dict) else {"entities": each} for each in answers])
 
 
 mlflow.models.set_model(PackagedModel())

@@ -65,7 +65,7 @@ def _open(release: Release, threads: int | None = None) -> Served:
 def _load(name: str, version: str, package: Path, threads: int | None = None) -> Served:
     """Answers once, to be warm."""
     runtime = Runtime.load(package, threads)
-    runtime.predict(["warm up"])
+    runtime.warm_up()
     return Served(name, version, runtime.variant, runtime)
 
 

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlops.errors import UserError
 from mlops.serving.cpu import threads as usable_threads
-from mlops.serving.inputs import Arrays, Encoder, Floats, in_batches
+from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches
 from mlops.serving.package import MODEL, Package, read_package
 from mlops.store import MANIFEST, check_manifest
 from mlops.tasks import get
+from mlops.tasks.base import Item, Logits
 
 BATCH_TOKENS = 2048
 
@@ -27,7 +26,7 @@ class Runtime:
 
     def __init__(self, package: Package, encoder: Encoder, session: Any) -> None:
         self._package, self._encoder, self._session = package, encoder, session
-        self._task = get(package.task)
+        self.task = get(package.task)
         self.package: dict[str, Any] = package.model_dump(mode="json")
         self.labels = package.labels
         self.variant = package.variant
@@ -46,22 +45,37 @@ class Runtime:
             check_manifest(folder, _read_manifest(folder / MANIFEST))
         session = _open_session(folder / MODEL, usable_threads() if threads is None else threads)
         _check_fits(folder, package, session)
-        return cls(package, Encoder(folder, package), session)
+        return cls(package, Encoder(folder, package, get(package.task)), session)
 
-    def logits(self, texts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> Floats:
-        """[texts, labels] float32 in the order of the texts. batch_tokens: most tokens computed on at once."""
-        if isinstance(texts, str):
+    def logits(self, items: Sequence[Item], batch_tokens: int = BATCH_TOKENS) -> list[Logits]:
+        """One array per item, in their order: [labels], or [tokens, labels] from a model that answers by token.
+
+        batch_tokens: most tokens computed on at once.
+        """
+        if isinstance(items, str):
             raise TypeError("found one text, allowed is a list of texts")
-        if not len(texts):
-            return np.empty((0, len(self.labels)), dtype=np.float32)
-        return in_batches(self._encoder.encode(texts), self._package, batch_tokens, self._forward)
+        if not len(items):
+            return []
+        encoded = self._encoder.encode(items)
+        found = in_batches(encoded.input_ids, self._package, batch_tokens, self._forward, encoded.seconds)
+        return by_item(encoded, found)
 
-    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Per text {"label", "score", "scores": {label: probability}}."""
-        return self._task.decode(self.logits(texts), self.labels)
+    def predict(self, asked: Sequence[Any]) -> list[Any]:
+        """One answer per text, pair of texts or list of tokens, as the task's `decode` gives them.
 
-    def _forward(self, arrays: Arrays) -> Floats:
-        result: Floats = self._session.run(["logits"], arrays)[0]
+        Raises UserError for what the task cannot be asked.
+        """
+        if isinstance(asked, str):
+            raise TypeError("found one text, allowed is a list of texts")
+        items = [self.task.asked(each) for each in asked]
+        return self.task.decode(self.logits(items), asked, self.labels)
+
+    def warm_up(self) -> None:
+        """One answer, so that the first user does not wait for it."""
+        self.predict([("warm", "up") if self.task.kind == "pair" else "warm up"])
+
+    def _forward(self, arrays: Arrays) -> Logits:
+        result: Logits = self._session.run(["logits"], arrays)[0]
         return result
 
 

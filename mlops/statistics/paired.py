@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
-from mlops.statistics.classification import Floats, Ints, counts, resampled, scores
+from mlops.statistics.bootstrap import Floats, Values, resampled
 
 
 @dataclass(frozen=True)
 class Difference:
-    """a - b of one metric. low, high: the one-sided 1 - alpha bounds to either side. n: rows.
+    """a - b of one metric. low, high: the one-sided 1 - alpha bounds to either side. n: sampling units.
 
-    detectable: the smallest drop that these rows would have shown with 80% power: from the bootstrap's standard error, and
-    never below the share of broken rows at which n rows have one among them in 80% of cases, 1 - 0.2^(1/n).
-    changed: rows on which exactly one of the two is right, as (a right, b right).
+    detectable: the smallest drop that these units would have shown with 80% power: from the bootstrap's standard error,
+    and never below the share of broken ones at which n have one among them in 80% of cases, 1 - 0.2^(1/n).
     """
 
     value: float
@@ -26,12 +24,11 @@ class Difference:
     high: float
     n: int
     detectable: float
-    changed: tuple[int, int]
 
     def rows_to_settle(self, margin: float, alpha: float) -> int | None:
-        """About how many rows would bring the lower bound above -margin if the difference stays what it is; none if never.
+        """About how many units would bring the lower bound above -margin if the difference stays what it is; none if never.
 
-        From the normal approximation: the bound's distance shrinks with the square root of the rows.
+        From the normal approximation: the bound's distance shrinks with the square root of the units.
         """
         gap = self.value + margin
         if gap <= 0:
@@ -41,40 +38,32 @@ class Difference:
 
 
 def difference(
-    labels: Ints,
-    a: Ints,
-    b: Ints,
-    names: Sequence[str],
-    metric: str,
-    alpha: float,
-    resamples: int = 5000,
-    seed: int = 0,
+    a: Floats, b: Floats, values: Values, metric: str, alpha: float, resamples: int = 5000, seed: int = 0
 ) -> Difference:
-    """Paired bootstrap of metric(a) - metric(b): both are resampled by the same rows, so that what they share cancels.
+    """Paired bootstrap of metric(a) - metric(b): both are resampled by the same units, so that what they share cancels.
 
-    labels, a, b: [n] positions in `names`. The bounds are the alpha and 1 - alpha percentiles (Efron and Tibshirani,
-    "An Introduction to the Bootstrap", 1993, chapter 13). With few rows that changed hands they are narrower than an
-    exact test's: `detectable` and `changed` are reported beside them so that a reader can see it.
-    Raises ValueError without rows or for an unknown metric.
+    a, b: the statistics of either model [n, k], unit by unit the same rows. The bounds are the alpha and 1 - alpha
+    percentiles (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). With few rows that changed
+    hands they are narrower than an exact test's: `detectable` is reported beside them so that a reader can see it.
+    Raises ValueError without rows, for rows that do not pair, or for an unknown metric.
     """
-    n = len(labels)
+    n, width = a.shape
     if n == 0:
         raise ValueError("no rows to compare")
-    width = 3 * len(names)
-    rows = np.hstack([counts(labels, a, len(names)), counts(labels, b, len(names))])
-    point = rows.sum(axis=0, keepdims=True)
-    known = scores(point[:, :width], n, names)
+    if a.shape != b.shape:
+        raise ValueError(f"{len(a)} and {len(b)} units that do not pair")
+    known = values(a.sum(axis=0, keepdims=True))
     if metric not in known:
         raise ValueError(f"unknown metric {metric!r}; allowed: {', '.join(known)}")
 
     def gap(totals: Floats) -> Floats:
-        return scores(totals[:, :width], n, names)[metric] - scores(totals[:, width:], n, names)[metric]
+        return np.asarray(values(totals[:, :width])[metric] - values(totals[:, width:])[metric])
 
-    value = float(gap(point)[0])
-    draws = np.concatenate([gap(chunk) for chunk in resampled(rows, resamples, seed)])
+    both = np.hstack([a, b])
+    value = float(gap(both.sum(axis=0, keepdims=True))[0])
+    draws = np.concatenate([gap(chunk) for chunk in resampled(both, resamples, seed)])
     low, high = (float(bound) for bound in np.quantile(draws, [alpha, 1 - alpha]))
-    better, worse = int(((a == labels) & (b != labels)).sum()), int(((a != labels) & (b == labels)).sum())
     normal = NormalDist()
     spread = float(draws.std()) * (normal.inv_cdf(1 - alpha) + normal.inv_cdf(0.8))
     detectable = max(spread, 1 - 0.2 ** (1 / n))
-    return Difference(value, min(low, value), max(high, value), n, detectable, (better, worse))
+    return Difference(value, min(low, value), max(high, value), n, detectable)

@@ -29,15 +29,16 @@ def fine_tune(config: PipelineConfig, snapshot: Snapshot, base: Base, run: Run) 
     from mlops.training.loop import Setting, train
     from mlops.training.models import describe, load_model, save_model
 
-    task, store = get(config.task), open_store()
+    task, store = get(config.task_key), open_store()
     _check(config, snapshot, task)
     source = resolve_pinned(base)
-    rows = task.read(store.fetch(snapshot.splits["train"]), snapshot.labels)
-    validation = task.read(store.fetch(snapshot.splits["validation"]), snapshot.labels)
+    labels = task.outputs(snapshot.labels)
+    rows = task.read(store.fetch(snapshot.splits["train"]), labels)
+    validation = task.read(store.fetch(snapshot.splits["validation"]), labels)
     name, device = f"{base.uri}@{base.sha256}", pick()
     seed_all(config.train.seed)  # before the model: its head is drawn at random
-    model = load_model(source, task, snapshot.labels)
-    package = describe(model, source, task, snapshot.labels, config.model.max_length, name)
+    model = load_model(source, task, labels)
+    package = describe(model, source, task, labels, config.model.max_length, name)
     _check_tokens(model, rows, validation, base)
     log.info("fine_tune: %s rows on %s in %s", f"{len(rows):,}", device.name, device.precision)
     report = _reporter(run.mlflow_run_id)
@@ -48,7 +49,7 @@ def fine_tune(config: PipelineConfig, snapshot: Snapshot, base: Base, run: Run) 
         files = store.put(folder, "model")
     return ModelArtifact(
         files=files,
-        task=task.name,
+        task=task.key,
         base_model=name,
         variant="torch",
         snapshot_sha256=snapshot.revision,
@@ -62,7 +63,7 @@ def _check(config: PipelineConfig, snapshot: Snapshot, task: Task) -> None:
         raise UserError(f"the snapshot has the labels {list(snapshot.labels)}; a classifier needs two or more")
     if not snapshot.rows.get("train"):
         raise UserError(f"the snapshot has no rows in train; it has {snapshot.rows}")
-    require_metric(task, config.gate.metric, snapshot.labels)
+    require_metric(task, config.gate.metric, task.outputs(snapshot.labels))
 
 
 def _check_tokens(model: Any, rows: Examples, validation: Examples, base: Base) -> None:

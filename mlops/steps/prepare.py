@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlops.config import SPLITS, PipelineConfig, Shares
+from mlops.config import SPLITS, PipelineConfig
+from mlops.config_data import Shares
 from mlops.data import book as books
 from mlops.data.copies import Distinct, distinct
 from mlops.data.duplicates import join_units, near_duplicate_groups
+from mlops.data.encode import encoded_columns
+from mlops.data.forms import names_in
 from mlops.data.snapshots import ROWS, revision
 from mlops.data.splits import Assigned, Texts, group_names, rows_per_split, split_as_given, split_by_hash
-from mlops.data.tokens import TokenizerOf, open_tokenizer, tokenise
+from mlops.data.tokens import TokenizerOf, open_tokenizer
 from mlops.data.usable import report_of, usable_rows
 from mlops.data.words import Indices
+from mlops.errors import UserError
 from mlops.store import Store, open_store
+from mlops.tasks import get
+from mlops.tasks.base import Task
 from mlops.training.base import resolve
 from mlops.types import ArtifactRef, Base, Check, Outcome, Snapshot, Verdict
 
@@ -43,18 +49,18 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     in train. Equal rows, book and tokenizer give an equal revision. Publishes the new split book.
     """
     verdict.require()
-    store = open_store()
+    store, task = open_store(), get(config.task_key)
     tokenizer = open_tokenizer(resolve(base.uri), config.model.max_length)
     rows, quarantined = usable_rows(store, snapshot, report_of(store, snapshot, verdict))
     cleaned = _clean(config, rows, books.read_book(store, snapshot.split_book))
     chosen = rows.take(cleaned.found.kept)
-    labels = sorted(chosen["label"].unique().to_pylist())
-    judged = _judge(cleaned, chosen, labels)
+    labels = _in_order(config, names_in(chosen["label"].unique().to_pylist(), config))
+    judged = _judge(config, cleaned, chosen, labels)
     for check in judged.checks:
         if check.outcome == "warn":
             log.info("prepare: %s %s", check.observed, check.detail)
     judged.require()
-    splits = _store_splits(store, chosen, cleaned, tokenizer)
+    splits = _store_splits(task, store, chosen, cleaned, tokenizer)
     counts = rows_per_split(cleaned.assigned.splits)
     log.info("prepare: rows %s", counts)
     return Snapshot(
@@ -74,12 +80,27 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     )
 
 
+def _in_order(config: PipelineConfig, names: set[str]) -> list[str]:
+    """Labels sorted; ordinal ones as the pipeline file orders them, else as numbers."""
+    if config.data.target != "ordinal":
+        return sorted(names)
+    declared = config.data.labels
+    if declared:
+        return [label for label in declared if label in names]
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        raise UserError(
+            f"data.labels: missing; ordinal labels that are no numbers need their order, found {', '.join(sorted(names))}"
+        ) from None
+
+
 def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
     keys, parts = rows["key"].combine_chunks(), rows["split"].to_numpy().astype(np.int64)
     found = distinct(keys, parts - parts.min(initial=0), rows["label"].combine_chunks(), rows["row_id"])
     chosen = rows.take(found.kept).combine_chunks()
     frozen = books.unseen_test_texts(book, chosen["key"])
-    groups = _grouped(chosen, frozen, config.prepare.near_duplicate)
+    groups = _grouped(chosen, frozen, _threshold(config))
     texts = Texts(
         texts=_column(chosen, "text"),
         keys=_column(chosen, "key"),
@@ -98,6 +119,13 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
         dropped = int(issue.sum())
         assigned = assigned._replace(splits=np.where(issue, np.int8(books.KEPT_OUT), assigned.splits))
     return _Cleaned(rows, found, assigned, groups, dropped)
+
+
+def _threshold(config: PipelineConfig) -> float | None:
+    """From which similarity texts are one group. Pairs are only ever copies of each other unless the file says otherwise:
+    candidates for one text are alike because they share that text."""
+    given = "near_duplicate" in config.prepare.model_fields_set
+    return config.prepare.near_duplicate if given or get(config.task_key).kind != "pair" else None
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -124,14 +152,14 @@ def _grouped(chosen: pa.Table, frozen: pa.Table, threshold: float | None) -> Ind
     return join_units(groups, units) if units.null_count < len(units) else groups
 
 
-def _judge(cleaned: _Cleaned, chosen: pa.Table, labels: list[str]) -> Verdict:
+def _judge(config: PipelineConfig, cleaned: _Cleaned, chosen: pa.Table, labels: list[str]) -> Verdict:
     """Every split needs a row, and every label one in train; what was kept out of training is counted."""
     splits = cleaned.assigned.splits
     checks = [
         Check(name=f"rows:{name}", observed=count, allowed="1 or more", outcome="pass" if count else "fail")
         for name, count in rows_per_split(splits).items()
     ]
-    trained = set(chosen["label"].filter(_mask(splits == books.TRAIN)).unique().to_pylist())
+    trained = names_in(chosen["label"].filter(_mask(splits == books.TRAIN)).unique().to_pylist(), config)
     missing = [label for label in labels if label not in trained]
     checks.append(
         Check(
@@ -182,7 +210,9 @@ def _leak_checks(cleaned: _Cleaned, chosen: pa.Table) -> list[Check]:
     return checks
 
 
-def _store_splits(store: Store, chosen: pa.Table, cleaned: _Cleaned, tokenizer: TokenizerOf) -> dict[str, ArtifactRef]:
+def _store_splits(
+    task: Task, store: Store, chosen: pa.Table, cleaned: _Cleaned, tokenizer: TokenizerOf
+) -> dict[str, ArtifactRef]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -191,14 +221,10 @@ def _store_splits(store: Store, chosen: pa.Table, cleaned: _Cleaned, tokenizer: 
     # Before any row goes: the name of a group must not change with what is kept out of it.
     names = group_names(_column(chosen, "key"), cleaned.groups)[used]
     rows = chosen.take(used).combine_chunks()
-    tokens = tokenise(store, tokenizer, _column(rows, "text"), _column(rows, "digest"))
     columns = {"row_id": rows["row_id"], "text": rows["text"], "label": rows["label"]}
-    columns |= {
-        "input_ids": tokens.ids,
-        "n_tokens": pa.array(_lengths(tokens.ids), pa.int32()),
-        "group": pa.array(names),
-    }
-    columns |= {name: rows[name] for name in ("unit", "time") if name in rows.column_names}
+    columns |= encoded_columns(task, store, tokenizer, rows)
+    columns["group"] = pa.array(names)
+    columns |= {name: rows[name] for name in ("unit", "time", "query") if name in rows.column_names}
     table = pa.table(columns)
     if table["unit"].null_count == table.num_rows:
         table = table.drop_columns("unit")
@@ -209,12 +235,6 @@ def _store_splits(store: Store, chosen: pa.Table, cleaned: _Cleaned, tokenizer: 
             pq.write_table(part, folder / ROWS, use_dictionary=["label"], row_group_size=1 << 16)
             stored[name] = store.put(folder, "prepared")
     return stored
-
-
-def _lengths(ids: pa.Array) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.list_value_length(ids).to_numpy(zero_copy_only=False)
 
 
 def _with_unique_ids(table: pa.Table) -> pa.Table:

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlops.config import PipelineConfig, SplitSources
+from mlops.config import PipelineConfig
+from mlops.config_data import SplitSources
 from mlops.data.garbage import paused
 from mlops.data.parents import last_retrained, new_rows, parent_of
 from mlops.data.readers import read_tables, source_columns
 from mlops.data.snapshots import ROWS, keep_rows, read_table, revision, share, write_raw
 from mlops.data.window import Chosen, choose
 from mlops.store import Store, open_store
+from mlops.tasks import get
 from mlops.types import ArtifactRef, Snapshot
 
 log = logging.getLogger("evergreen")
@@ -60,7 +62,8 @@ def source(config: PipelineConfig) -> Snapshot:
 def _pinned(config: PipelineConfig, store: Store, name: str, uri: str) -> _Part:
     with store.workspace() as folder:
         with paused():
-            count, labels = write_raw(read_tables(uri, config), folder / ROWS, source_columns(config))
+            names = get(config.task_key).label_names
+            count, labels = write_raw(read_tables(uri, config), folder / ROWS, source_columns(config), names)
         chosen = None
         if name in ("all", "train"):
             chosen, count, labels = _narrowed(config, folder / ROWS, count, labels)
@@ -81,7 +84,7 @@ def _narrowed(config: PipelineConfig, path: Path, count: int, labels: set[str]) 
         return chosen, count, labels
     full = path.with_name("all-rows.parquet")
     path.rename(full)
-    labels = keep_rows(full, path, kept, chosen.problems if chosen else {})
+    labels = keep_rows(full, path, kept, chosen.problems if chosen else {}, get(config.task_key).label_names)
     full.unlink()
     return chosen, int(kept.sum()), labels
 

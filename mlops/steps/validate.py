@@ -117,7 +117,7 @@ def known_facts(store: Store, config: PipelineConfig, base: Base | None, earlier
     """What the pipeline fills into expectations that ask for it."""
     import pyarrow.compute as pc
 
-    known: dict[str, Any] = {"max_length": config.model.max_length}
+    known: dict[str, Any] = {"max_length": config.model.max_length, "task": config.task_key}
     if base is not None:
         from mlops.training.base import resolve
 

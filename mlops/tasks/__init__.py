@@ -6,16 +6,28 @@ from collections.abc import Sequence
 
 from mlops.errors import NotFound, UserError
 from mlops.tasks.base import Task
+from mlops.tasks.multi_label import MultiLabel
+from mlops.tasks.ordinal import Ordinal
+from mlops.tasks.pairs import TextPairClassification, TextRanking
 from mlops.tasks.text_classification import TextClassification
+from mlops.tasks.token_classification import TokenClassification
 
-_TASKS: dict[str, Task] = {task.name: task for task in (TextClassification(),)}
+_ALL: tuple[Task, ...] = (
+    TextClassification(),
+    MultiLabel(),
+    Ordinal(),
+    TokenClassification(),
+    TextPairClassification(),
+    TextRanking(),
+)
+_TASKS = {task.key: task for task in _ALL}
 
 
-def get(name: str) -> Task:
-    """The task of that name; NotFound lists what there is."""
-    if name not in _TASKS:
-        raise NotFound(f"no task {name!r}; there are: {', '.join(sorted(_TASKS))}")
-    return _TASKS[name]
+def get(key: str) -> Task:
+    """The task of that key; NotFound lists what there is."""
+    if key not in _TASKS:
+        raise NotFound(f"no task {key!r}; there are: {', '.join(sorted(_TASKS))}")
+    return _TASKS[key]
 
 
 def require_metric(task: Task, metric: str, labels: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,65 +10,100 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.errors import UserError
+from mlops.statistics.bootstrap import point
 from mlops.statistics.classification import counts, scores
-from mlops.tasks.base import Examples, token_ids
+from mlops.tasks.base import Answers, Examples, Floats, Item, Judged, Kind, Logits, Rules
+from mlops.tasks.prepared import columns_of, label_places, positions
 
 
 class TextClassification:
-    """Targets are positions in the labels; logits are [rows, labels]."""
+    """Targets are positions in the labels; logits are [labels] per row."""
 
-    name = "text-classification"
+    key = "text-classification"
     architecture = "AutoModelForSequenceClassification"
-    columns = ("row_id", "input_ids", "label")
+    kind: Kind = "text"
+    one_label = True
+
+    def label_names(self, label: str) -> Sequence[str]:
+        return (label,)
+
+    def outputs(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(names)
+
+    def item(self, text: str) -> Item:
+        return text
+
+    def asked(self, value: Any) -> Item:
+        if not isinstance(value, str):
+            raise UserError(f"found {type(value).__name__} {str(value)[:100]!r}; {self.key} is asked texts")
+        return value
 
     def read(self, folder: Path, labels: Sequence[str]) -> Examples:
-        """A prepared split; UserError names the rows whose label is not among `labels`."""
-        import pyarrow.parquet as pq
+        columns = columns_of(folder)
+        targets = label_places(columns.row_ids, columns.labels, labels)
+        return Examples(columns.row_ids, columns.input_ids, targets, columns.seconds, columns.groups)
 
-        with pq.ParquetFile(folder / "rows.parquet") as file:
-            table = file.read(columns=list(self.columns))
-        row_ids, names = table["row_id"].to_pylist(), table["label"].to_pylist()
-        place = {label: position for position, label in enumerate(labels)}
-        strange = [row for row, label in zip(row_ids, names, strict=True) if label not in place]
-        if strange:
-            raise UserError(
-                f"{len(strange)} rows have labels that are not among {', '.join(labels)}; such as {', '.join(strange[:5])}"
-            )
-        return Examples(row_ids, token_ids(table["input_ids"]), [place[label] for label in names])
-
-    def collate(self, targets: Sequence[Any]) -> npt.NDArray[np.int64]:
+    def collate(self, targets: Sequence[Any], longest: int) -> npt.NDArray[Any]:
+        """int64 [batch]."""
         return np.asarray(targets, dtype=np.int64)
 
-    def losses(self, logits: Any, targets: Any) -> Any:
-        """Cross-entropy per row [batch]."""
+    def losses(self, logits: Any, targets: Any, rules: Rules) -> tuple[Any, Any]:
+        """Cross-entropy; a row's weight is that of its label."""
+        import torch
         from torch.nn.functional import cross_entropy
 
         # In fp32 whatever the precision of the forward pass: half precision loses small probabilities.
-        return cross_entropy(logits.float(), targets, reduction="none")
+        weights = None if rules.weights is None else torch.tensor(rules.weights, device=logits.device)
+        sums = cross_entropy(logits.float(), targets, weights, reduction="none", label_smoothing=rules.smoothing)
+        return sums, torch.ones_like(sums) if weights is None else weights[targets]
 
-    def metrics(
-        self, logits: npt.NDArray[np.float32], targets: Sequence[Any], labels: Sequence[str]
-    ) -> dict[str, float]:
-        truth, predicted = np.asarray(targets, dtype=np.int64), logits.argmax(axis=1).astype(np.int64)
-        totals = counts(truth, predicted, len(labels)).sum(axis=0, keepdims=True)
-        return {name: float(value[0]) for name, value in scores(totals, len(truth), labels).items()}
+    def counts(self, examples: Examples, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.bincount(np.asarray(examples.targets, dtype=np.int64), minlength=len(labels))
+
+    def metrics(self, logits: Sequence[Logits], examples: Examples, labels: Sequence[str]) -> dict[str, float]:
+        truth = [labels[target] for target in examples.targets]
+        answers = self.answers(logits, labels)
+        judged = Judged(truth, answers.predicted, list(answers.scores), examples.groups or examples.row_ids)
+        return point(self.statistics(judged, labels), lambda totals: self.values(totals, labels))
 
     def metric_names(self, labels: Sequence[str]) -> list[str]:
         return ["accuracy", "macro_f1", "weighted_f1", *(f"f1/{label}" for label in labels)]
 
-    def decode(self, logits: npt.NDArray[np.float32], labels: Sequence[str]) -> list[dict[str, Any]]:
+    def answers(self, logits: Sequence[Logits], labels: Sequence[str]) -> Answers:
+        """The most probable label; chances: {label: probability}."""
+        if not len(logits):
+            return Answers([], np.zeros(0), [])
+        chances = probabilities(np.stack(logits))
+        best = chances.argmax(axis=1)
+        return Answers([labels[place] for place in best], chances.max(axis=1), list(chances))
+
+    def statistics(self, rows: Judged, labels: Sequence[str]) -> Floats:
+        return counts(positions(rows.labels, labels), positions(rows.predicted, labels), len(labels))
+
+    def values(self, totals: Floats, labels: Sequence[str]) -> Mapping[str, Floats]:
+        return scores(totals, labels)
+
+    def constant(self, rows: Judged) -> Judged:
+        """Always the most frequent label of these rows."""
+        values, sizes = np.unique(np.array(rows.labels), return_counts=True)
+        return rows._replace(predicted=[str(values[sizes.argmax()])] * len(rows.labels))
+
+    def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:
         """Per row {"label", "score", "scores": {label: probability}}."""
-        answers = []
-        for row in probabilities(logits):
-            best = int(row.argmax())
-            every = {label: float(value) for label, value in zip(labels, row, strict=True)}
-            answers.append({"label": labels[best], "score": float(row[best]), "scores": every})
-        return answers
+        answers = self.answers(logits, labels)
+        return [
+            {
+                "label": label,
+                "score": float(score),
+                "scores": {name: float(value) for name, value in zip(labels, row, strict=True)},
+            }
+            for label, score, row in zip(answers.predicted, answers.scores, answers.chances, strict=True)
+        ]
 
 
-def probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Softmax over the labels: [rows, labels], every row adds up to 1."""
+def probabilities(logits: Logits) -> Floats:
+    """Softmax over the last axis, every row adds up to 1."""
     shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted -= shifted.max(axis=-1, keepdims=True)
     powers = np.exp(shifted)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

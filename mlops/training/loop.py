@@ -6,16 +6,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mlops.config import TrainSection
+from mlops.config_train import TrainSection
 from mlops.errors import EvergreenError
 from mlops.serving.inputs import pad
 from mlops.serving.package import Package
-from mlops.tasks.base import Examples, Task
+from mlops.tasks.base import Examples, Rules, Task
 from mlops.training.batches import shuffled
 from mlops.training.device import Device
 from mlops.training.optimizer import adamw, factor, set_rate
@@ -39,6 +39,7 @@ class Setting:
     metric: str
     device: Device
     report: Reporter
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
@@ -104,37 +105,39 @@ def _epoch(
     model.train()
     batches = shuffled(rows.lengths, setting.train.batch_tokens, setting.train.seed, number)
     progress = Progress(setting, number, len(batches), step)
-    total = 0.0
+    total = weight = 0.0
     for position, chosen in enumerate(batches):
         # The middle of the step: neither the first nor the last one has a rate of zero.
         done = (number - 1 + (position + 0.5) / len(batches)) / setting.train.epochs
         rate = setting.train.learning_rate * factor(done, setting.train.warmup)
         set_rate(optimizer, rate)
-        loss = _step(model, rows, chosen, optimizer, setting, f"epoch {number}, step {position + 1}")
-        total += loss * len(chosen)
+        loss, counted = _step(model, rows, chosen, optimizer, setting, f"epoch {number}, step {position + 1}")
+        total += loss * counted
+        weight += counted
         progress.tick(loss, rate, sum(len(rows.input_ids[row]) for row in chosen))
     metric, validation_loss = _judge(model, validation, setting)
     seconds = time.perf_counter() - started
     steps = step + len(batches)
     if metric is not None and validation_loss is not None:
         setting.report({f"validation/{setting.metric}": metric, "validation/loss": validation_loss}, steps)
-    mean = total / len(rows)
+    mean = total / weight
     shown = "no validation rows" if metric is None else f"validation {setting.metric} {metric:.4f}"
     log.info("fine_tune: epoch %d/%d done in %.1f s, loss %.4f, %s", number, setting.train.epochs, seconds, mean, shown)
     return Epoch(number, mean, metric, validation_loss, len(batches), sum(rows.lengths))
 
 
-def _step(model: Any, rows: Examples, chosen: Sequence[int], optimizer: Any, setting: Setting, where: str) -> float:
-    """One optimizer step; returns the mean loss of its rows."""
+def _step(
+    model: Any, rows: Examples, chosen: Sequence[int], optimizer: Any, setting: Setting, where: str
+) -> tuple[float, float]:
+    """One optimizer step; returns the mean loss of its targets and their weight."""
     import torch
 
-    arrays = pad([rows.input_ids[row] for row in chosen], setting.package.pad_id, setting.package.inputs)
-    inputs = {name: torch.from_numpy(array).to(setting.device.name) for name, array in arrays.items()}
-    targets = torch.from_numpy(setting.task.collate([rows.targets[row] for row in chosen])).to(setting.device.name)
+    inputs, targets = tensors(rows, chosen, setting)
     with setting.device.autocast():
         logits = model(**inputs).logits
-    losses = setting.task.losses(logits, targets)
-    loss = losses.mean()
+    losses, weights = setting.task.losses(logits, targets, setting.rules)
+    weight = weights.sum()
+    loss = losses.sum() / weight
     value = float(loss.detach())
     if not math.isfinite(value):
         _not_finite([rows.row_ids[row] for row in chosen], losses.detach().cpu().tolist(), setting, where)
@@ -142,7 +145,21 @@ def _step(model: Any, rows: Examples, chosen: Sequence[int], optimizer: Any, set
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), setting.train.max_grad_norm)
     optimizer.step()
-    return value
+    return value, float(weight)
+
+
+def tensors(rows: Examples, chosen: Sequence[int], setting: Setting) -> tuple[dict[str, Any], Any]:
+    """(model inputs, targets) of one batch, on the device."""
+    import torch
+
+    ids = [rows.input_ids[row] for row in chosen]
+    seconds = None if rows.seconds is None else [rows.seconds[row] for row in chosen]
+    arrays = pad(ids, setting.package.pad_id, setting.package.inputs, seconds)
+    targets = setting.task.collate([rows.targets[row] for row in chosen], max(map(len, ids)))
+    where = setting.device.name
+    return {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}, torch.from_numpy(targets).to(
+        where
+    )
 
 
 def _not_finite(row_ids: Sequence[str], losses: Sequence[float], setting: Setting, where: str) -> None:
@@ -161,11 +178,14 @@ def _judge(model: Any, validation: Examples, setting: Setting) -> tuple[float | 
 
     if not len(validation):
         return None, None
-    logits = logits_of(model, validation.input_ids, setting.package, setting.device)
-    values = setting.task.metrics(logits, validation.targets, setting.package.labels)
-    targets = torch.from_numpy(setting.task.collate(validation.targets))
-    loss = float(np.mean(setting.task.losses(torch.from_numpy(logits), targets).numpy()))
-    return values[setting.metric], loss
+    task, labels = setting.task, setting.package.labels
+    logits = logits_of(model, validation.input_ids, setting.package, setting.device, validation.seconds)
+    total = weight = 0.0
+    for values, target in zip(logits, validation.targets, strict=True):
+        targets = torch.from_numpy(task.collate([target], len(values)))
+        sums, weights = task.losses(torch.from_numpy(values)[None], targets, setting.rules)
+        total, weight = total + float(sums.sum()), weight + float(weights.sum())
+    return task.metrics(logits, validation, labels)[setting.metric], total / max(weight, 1e-9)
 
 
 class Progress:

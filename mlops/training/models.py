@@ -45,7 +45,7 @@ def load_model(folder: Path, task: Task, labels: Sequence[str], attention: str =
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
                 if choice == "eager" or "scaled_dot_product" not in str(error):
                     break
-    raise BaseModelError(f"{folder}: cannot be loaded as a {task.name} model: {reason}")
+    raise BaseModelError(f"{folder}: cannot be loaded as a {task.key} model: {reason}")
 
 
 def describe(model: Any, folder: Path, task: Task, labels: Sequence[str], max_length: int, base: str) -> Package:
@@ -57,7 +57,7 @@ def describe(model: Any, folder: Path, task: Task, labels: Sequence[str], max_le
     model.config.pad_token_id = pad_id  # architectures that read the last token find it by this
     known = inspect.signature(model.forward).parameters
     return Package(
-        task=task.name,
+        task=task.key,
         labels=tuple(labels),
         max_length=max_length,
         variant="torch",

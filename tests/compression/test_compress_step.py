@@ -39,7 +39,7 @@ def test_running_it_again_gives_the_same_artifacts() -> None:
 
 def test_fp32_equals_torch_and_int8_keeps_the_labels() -> None:
     models = tiny_models()
-    expected = TorchPredictor(models["torch"]).logits(TEXTS)
-    fp32, int8 = (Runtime.load(models[name]).logits(TEXTS) for name in ("fp32", "int8"))
+    expected = np.stack(TorchPredictor(models["torch"]).logits(TEXTS))
+    fp32, int8 = (np.stack(Runtime.load(models[name]).logits(TEXTS)) for name in ("fp32", "int8"))
     np.testing.assert_allclose(fp32, expected, rtol=0, atol=1e-3)
     assert (int8.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.95

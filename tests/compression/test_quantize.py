@@ -37,7 +37,7 @@ def test_int8_agrees_with_fp32(tmp_path: Path, reduce_range: bool) -> None:
     counts = quantize(source / "model.onnx", tmp_path / "model.onnx", reduce_range, min_table=0)
     # Two layers of four products, attention's three in one; word, position and type tables.
     assert counts == {"products": 8, "tables": 3, "reduced_range": int(reduce_range)}
-    before, after = (Runtime.load(folder, threads=1).logits(TEXTS) for folder in (source, tmp_path))
+    before, after = (np.stack(Runtime.load(folder, threads=1).logits(TEXTS)) for folder in (source, tmp_path))
     assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.95
     assert np.abs(before - after).max() > 0  # it is another model, not a copy
 

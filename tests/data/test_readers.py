@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sources import rows_of, write_jsonl
 
-from mlops.config import Columns
+from mlops.config_data import Columns
 from mlops.data import formats
 from mlops.data.rows import Row
 from mlops.errors import SourceError

@@ -9,12 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlops.config import Columns
+from mlops.config_data import Columns
 from mlops.data.batches import tables
+from mlops.data.forms import Plain
 from mlops.data.rows import Record
 from mlops.data.snapshots import keep_rows, read_table, share, write_raw
 
 IDS = [f"id{n}" for n in range(10_000)]
+
+
+def one(label: str) -> list[str]:
+    """A label cell that is one label."""
+    return [label]
 
 
 def kept(ids: Sequence[str], take: float) -> list[str]:
@@ -50,7 +56,7 @@ def test_equal_rows_give_equal_bytes_and_the_labels_of_good_rows(tmp_path: Path)
     ]
     rows = [*map(record, range(100)), *bad]
     paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-    answers = [write_raw(tables(iter(rows), columns, 1000), path, columns) for path in paths]
+    answers = [write_raw(tables(iter(rows), columns, 1000, Plain()), path, columns, one) for path in paths]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert answers[0] == (103, {"rain", "sun"})
     assert pq.read_schema(paths[0]).names == ["row_id", "text", "label", "problem", "digest", "group", "time"]
@@ -64,7 +70,7 @@ def test_the_quick_way_and_the_careful_one_agree(careful: bool) -> None:
         Record("c", {"text": None, "label": 3, "key": "k3"}),
     ]
     odd = [Record("d", None, "malformed", "{")] if careful else []
-    found = pa.concat_tables(tables([*rows, *odd], Columns(id="key"), 1000)).slice(0, 3).to_pylist()
+    found = pa.concat_tables(tables([*rows, *odd], Columns(id="key"), 1000, Plain())).slice(0, 3).to_pylist()
     assert [row["row_id"] for row in found] == ["k1", "b", "k3"]
     assert [row["text"] for row in found] == [" Two  words ", "bytes", None]
     assert [row["label"] for row in found] == ["3", "4", "3"]
@@ -74,10 +80,10 @@ def test_the_quick_way_and_the_careful_one_agree(careful: bool) -> None:
 
 def test_rows_left_out_and_problems_found_later(tmp_path: Path) -> None:
     full, path = tmp_path / "full.parquet", tmp_path / "rows.parquet"
-    write_raw(tables(map(record, range(20_000)), Columns(), 1000), full, Columns())
+    write_raw(tables(map(record, range(20_000)), Columns(), 1000, Plain()), full, Columns(), one)
     flags = np.zeros(20_000, dtype=bool)
     flags[[5, 9000, 9001, 19_999]] = True
-    assert keep_rows(full, path, flags, {9001: "future_time"}) == {"rain", "sun"}
+    assert keep_rows(full, path, flags, {9001: "future_time"}, one) == {"rain", "sun"}
     rows = read_table(tmp_path).to_pylist()
     assert [row["row_id"] for row in rows] == ["id5", "id9000", "id9001", "id19999"]
     assert [row["problem"] for row in rows] == [None, None, "future_time", None]

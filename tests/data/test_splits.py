@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops.config import Shares
+from mlops.config_data import Shares
 from mlops.data.book import CODES, NAMES, book_schema, empty_book
 from mlops.data.splits import Assigned, Texts, group_names, positions, split_as_given, split_by_hash
 from mlops.data.text import digests

@@ -81,11 +81,11 @@ def test_lengths_are_counted_in_the_models_own_tokens() -> None:
     from mlops.training.base import resolve
 
     held = frame(["one two three", " ".join(["word"] * 40), None])
-    found = texts.token_lengths(held, "text", str(resolve(BASE.uri)), 16, 0.0)
+    found = texts.token_lengths(held, "text", str(resolve(BASE.uri)), 16, 0.0, "text-classification")
     assert (found.success, found.rows) == (False, (101,))
     assert found.table[0][1] == "42 tokens"
     assert found.detail.endswith("median 5, 95% 38, longest 42 tokens")
-    assert texts.token_lengths(held, "text", None, 16, 0.0).success
+    assert texts.token_lengths(held, "text", None, 16, 0.0, "text-classification").success
 
 
 def test_the_share_of_languages() -> None:

@@ -48,7 +48,7 @@ def test_it_predicts_the_labels(runtime: Runtime) -> None:
 
 
 def test_the_order_and_the_company_of_a_text_do_not_matter(runtime: Runtime) -> None:
-    together = runtime.logits(TEXTS)
+    together = np.stack(runtime.logits(TEXTS))
     assert together.dtype == np.float32
     np.testing.assert_allclose(runtime.logits(TEXTS[::-1])[::-1], together, atol=1e-5)
     np.testing.assert_allclose(np.vstack([runtime.logits([text]) for text in TEXTS]), together, atol=1e-5)
@@ -76,7 +76,7 @@ def test_odd_texts(variant: str) -> None:
 
 def test_no_texts_and_one_string(runtime: Runtime) -> None:
     assert runtime.predict([]) == []
-    assert runtime.logits([]).shape == (0, 3)
+    assert runtime.logits([]) == []
     with pytest.raises(TypeError, match="a list of texts"):
         runtime.predict("one text")
 

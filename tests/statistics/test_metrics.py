@@ -7,9 +7,17 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from mlops.statistics.classification import metrics
+from mlops.statistics.bootstrap import intervals
+from mlops.statistics.classification import counts, scores
+from mlops.types import Metric
 
 NAMES = ["a", "b", "c", "d"]
+
+
+def metrics(
+    labels: np.ndarray, predicted: np.ndarray, names: list[str], resamples: int = 2000, seed: int = 0
+) -> dict[str, Metric]:
+    return intervals(counts(labels, predicted, len(names)), lambda totals: scores(totals, names), resamples, seed)
 
 
 def rows(n: int, right: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

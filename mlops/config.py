@@ -192,7 +192,7 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
         raise ConfigError(str(path), [f"found {type(raw).__name__}, a pipeline file is a mapping of sections"])
     faults += apply_overrides(raw, overrides)
     root = path.resolve().parent
-    root = root.parent if root.name == "pipelines" else root
+    root = next((place.parent for place in (root, *root.parents) if place.name == "pipelines"), root)
     suite: list[Any] = []
     for key in ("suite", "root"):
         if key in raw:

@@ -161,3 +161,26 @@ def test_the_fingerprint_follows_what_decides_the_model(tmp_path: Path) -> None:
     assert config.load(path, ["schedule=@daily", "promote=approval"]).fingerprint == base
     assert config.load(path, ["train.seed=14"]).fingerprint != base
     assert config.load(path, ["model.max_length=32"]).fingerprint != base
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_is_a_pipeline_file(path: Path) -> None:
+    loaded = config.load(path)
+    assert loaded.gate.metric in config.METRICS[loaded.task_key]
+
+
+def test_what_a_task_does_not_take_is_said(tmp_path: Path) -> None:
+    for change, message in (
+        ("gate: {metric: f2}\n", "gate.metric: found 'f2'; allowed for text-classification: macro_f1"),
+        ("gate: {metric: mrr}\n", "gate.metric: found 'mrr'"),
+    ):
+        path = tmp_path / "t.yaml"
+        path.write_text(MINIMAL + change)
+        with pytest.raises(ConfigError) as caught:
+            config.load(path)
+        assert message in str(caught.value)
+    path.write_text(
+        MINIMAL.replace("text-classification", "text-ranking").replace("rows.jsonl", "rows.jsonl, target: multi")
+    )
+    with pytest.raises(ConfigError, match=r"data\.target: found 'multi'; text-ranking has targets of one kind only"):
+        config.load(path)

@@ -181,6 +181,15 @@ class ExpectTextToHaveOneLabel(TextExpectation):
     look = staticmethod(label_checks.one_label_per_text)
 
 
+class ExpectTagsToBeLegal(TextExpectation):
+    """Of a sentence's tags every I- goes on with an entity of its own kind, and each is a tag."""
+
+    column: str = "label"
+    max_share: float = 0.0
+    template = "At most a share of $max_share of the rows may have tags in $column that IOB2 does not allow."
+    look = staticmethod(label_checks.legal_tags)
+
+
 class ExpectTextEncodingToBeIntact(TextExpectation):
     """Expect no mojibake (by ftfy's judgement), replacement, control or bidi override characters."""
 

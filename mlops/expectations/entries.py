@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlops.config import Expectation, PipelineConfig
-from mlops.config_data import Columns
+from mlops.data.forms import form_of
 from mlops.data.rows import label_cell
 from mlops.errors import UserError
 from mlops.tasks import get
@@ -24,7 +24,10 @@ def built_in_suite(config: PipelineConfig) -> tuple[Expectation, ...]:
         Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": config.validate_.min_rows}),
         Expectation(type="expect_text_encoding_to_be_intact", severity="warn"),
     )
-    if not get(config.task_key).one_label:
+    task = get(config.task_key)
+    if task.kind == "tokens":
+        return (*entries, Expectation(type="expect_tags_to_be_legal", severity="quarantine"))
+    if not task.one_label:
         return entries
     return (
         *entries,
@@ -76,7 +79,7 @@ def build(
     for key in entry.kwargs:
         if key not in allowed:
             raise UserError(f"{where}: found the argument {key!r}; allowed: {', '.join(allowed)}{_guess(key, allowed)}")
-    kwargs = _translate(entry.kwargs, where, columns, config.data.columns)
+    kwargs = _translate(entry.kwargs, where, columns, config)
     kwargs = {name: known[name] for name in getattr(kind, "filled", ()) if name in known} | kwargs
     meta = {**entry.meta, ENTRY: number}
     try:
@@ -93,9 +96,12 @@ _NOT_KWARGS = {
 }  # fmt: skip
 
 
-def _translate(kwargs: dict[str, Any], where: str, columns: Sequence[str], names: Columns) -> dict[str, Any]:
+def _translate(kwargs: dict[str, Any], where: str, columns: Sequence[str], config: PipelineConfig) -> dict[str, Any]:
     """The arguments with the source's column names replaced by a snapshot's (text, label, …)."""
-    canonical = {getattr(names, key): key for key in ("text", "label", "group", "time") if getattr(names, key)}
+    names = config.data.columns
+    canonical = {getattr(names, key): key for key in ("group", "time") if getattr(names, key)}
+    *asked, target = form_of(config).wanted(names)
+    canonical |= {target: "label"} | dict.fromkeys(asked, "text")
     canonical |= {names.id: "row_id"} if names.id else {}
     known = [*columns, *(name for name in canonical if name not in columns)]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlops.data.tags import illegal
 from mlops.data.text import digests, normalise_all
 from mlops.expectations.finding import Finding, arrow, not_judged, share_finding, shorten
 
@@ -46,6 +47,14 @@ def one_label_per_text(frame: pd.DataFrame, column: str, label: str, max_share: 
     shown = frame.iloc[order[np.argsort(of[order], kind="stable")][:10]]
     table = tuple((str(name), shorten(text)) for name, text in zip(shown[label], shown[column], strict=True))
     return finding._replace(header=("label", "text"), table=table)
+
+
+def legal_tags(frame: pd.DataFrame, column: str, max_share: float) -> Finding:
+    """The share of rows whose tags are no legal IOB2: an I- that goes on with nothing of its kind, or no tag at all."""
+    cells = [str(cell).split(" ") for cell in frame[column].tolist()]
+    wrong = [illegal(tags) for tags in cells]
+    whats = [f"{cells[row][places[0]]!r} as tag {places[0] + 1}" for row, places in enumerate(wrong) if places]
+    return share_finding(frame, np.array([bool(places) for places in wrong]), column, max_share, whats[:10])
 
 
 def label_shift(

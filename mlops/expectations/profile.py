@@ -11,9 +11,11 @@ import numpy as np
 import yaml
 
 from mlops.config import PipelineConfig
+from mlops.data.forms import form_of
 from mlops.data.text import normalise_all
 from mlops.expectations import copies, labels, texts
 from mlops.expectations.finding import arrow
+from mlops.tasks import get
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +38,16 @@ def first_suite(frame: pd.DataFrame, config: PipelineConfig, known: Mapping[str,
 
     Columns are named as the source names them.
     """
-    text, label = config.data.columns.text, config.data.columns.label
+    text, *_, label = form_of(config).wanted(config.data.columns)
+    one = get(config.task_key).one_label
     entries = [
         _Entry("no row without a text", "expect_column_values_to_not_be_null", {"column": text}, "quarantine"),
         *_lengths(frame, text),
-        *_labels(frame, label),
+        *(_labels(frame, label) if one else ()),
+        *(_tags(frame, label) if config.task == "token-classification" else ()),
         _rows(frame),
         *_texts(frame, text, label, known),
-        *_shifts(label),
+        *(_shifts(label) if one else ()),
     ]
     parts = [_HEAD.format(name=config.name, rows=len(frame))]
     for entry in entries:
@@ -75,6 +79,15 @@ def _labels(frame: pd.DataFrame, label: str) -> list[_Entry]:
             "a label that nobody has reviewed is set aside", "expect_column_values_to_be_in_set", kwargs, "quarantine"
         ),
         _Entry(found, "expect_labels_to_have_rows", few, "fail"),
+    ]
+
+
+def _tags(frame: pd.DataFrame, label: str) -> list[_Entry]:
+    found = labels.legal_tags(frame, "label", 1.0)
+    return [
+        _Entry(
+            f"tags that IOB2 does not allow: {found.detail}", "expect_tags_to_be_legal", {"column": label}, "quarantine"
+        )
     ]
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops.config import PipelineConfig
-from mlops.data.checks import Fault, check_rows, good_rows, limit_checks, repeated_id_check, row_problem_checks
+from mlops.data.checks import (
+    Fault,
+    check_rows,
+    good_rows,
+    illegal_tags,
+    limit_checks,
+    repeated_id_check,
+    row_problem_checks,
+)
 from mlops.data.findings import column_checks
 from mlops.data.parents import recorded
 from mlops.data.snapshots import read_table
@@ -54,6 +62,8 @@ def validate(
             frame, config, snapshot.revision[:12], folder / "data_docs", known_facts(store, config, base, earlier)
         )
         faults |= judged.faults
+        faults |= (untaught := illegal_tags(table, faults, config))
+        checks += row_problem_checks(table, untaught)
         checks += judged.checks
         suspects = suspect_check(table.filter(good_rows(table, faults)), config)
         if suspects is not None:

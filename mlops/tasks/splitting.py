@@ -9,7 +9,9 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134
 _CHUNK = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
 _OPENING, _CLOSING = "([{<\"'“‘«¿¡`（【《「『", ".,;:!?)]}>\"'”’»…%、。，；：！？）】》」』"
 _CLITIC = re.compile(r"(?i)('|’)(s|re|ve|ll|d|m)$")
-_ALONE = re.compile(r"(?:[A-Za-z]\.){2,}|[A-Z][a-z]{0,3}\.")  # U.S., Mr.
+_ALONE = re.compile(
+    r"(?:[A-Za-z]\.){2,}|[A-Z]\.|(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|Gen|Sen|Rep|Gov|Inc|Ltd|Co|Corp|No|vs|etc)\."
+)
 _WIDE = re.compile(rf"[{_CJK}\u3000-\u303f\uff00-\uffef]")
 
 

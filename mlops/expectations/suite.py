@@ -38,7 +38,7 @@ def run_suite(
 
     frame: text columns, an index of distinct integers; may be empty. known: arguments that the pipeline fills in.
     Raises UserError, naming the entry, for an unknown expectation or wrong arguments. What goes wrong inside an
-    expectation is a failed check, never an error.
+    expectation is a check that did not hold, by the entry's severity, never an error.
     """
     import_quietly()
     entries = config.suite or built_in_suite(config.validate_.min_rows)
@@ -123,7 +123,8 @@ def _judge(entry: Expectation, result: Any, names: Columns) -> tuple[Check, list
     raised = "Great Expectations gave no result" if result is None else _raised(result)
     values = {} if result is None else result.result or {}
     if raised:
-        outcome, detail = "fail", f"the expectation could not be computed: {raised}"
+        outcome = "warn" if entry.severity == "warn" else "fail"
+        detail = f"the expectation could not be computed: {raised}"
     elif not result.success:
         indices = values.get("unexpected_index_list") or values.get("evergreen_rows") or []
         outcome = "warn" if entry.severity == "warn" else "fail"

@@ -169,6 +169,13 @@ def test_many_copies_of_one_template_take_no_quadratic_time() -> None:
     assert time.perf_counter() - started < 20
 
 
+def test_a_run_of_marks_inside_a_word_takes_no_quadratic_time() -> None:
+    started = time.perf_counter()
+    assert words_of(f"_.a{'-' * 200_000}b\u0301!") == [f"a{'-' * 200_000}b"]
+    assert words_of("-" * 200_000) == []
+    assert time.perf_counter() - started < 5
+
+
 def test_units_join_groups() -> None:
     def units(roots: list[int], *names: str | None) -> list[int]:
         return list(join_units(np.array(roots), pa.array(names, pa.string())).tolist())

@@ -69,14 +69,18 @@ def known_splits(book: pa.Table, keys: pa.Array) -> Codes:
 
 
 def unit_splits(book: pa.Table, units: pa.Array) -> Codes:
-    """The strongest split that each unit [n] ever was in; UNSEEN for new ones, missing ones and those only kept out."""
+    """The strongest split that each unit [n] ever was in, KEPT_OUT if in none; UNSEEN for new ones and missing ones."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    used = book.filter(pc.and_(pc.is_valid(book["unit"]), pc.not_equal(book["split"], KEPT_OUT)))
-    if not used.num_rows:
+    known = book.filter(pc.is_valid(book["unit"]))
+    if not known.num_rows:
         return np.full(len(units), UNSEEN, dtype=np.int8)
-    strongest = used.group_by("unit").aggregate([("split", "max")])
-    return _looked_up(strongest["split_max"], strongest["unit"], units)
+    # A unit is not kept out for one of its texts: what was is weaker here than any split.
+    used = pc.if_else(pc.equal(known["split"], KEPT_OUT), pa.scalar(UNSEEN, pa.int8()), known["split"])
+    strongest = known.set_column(1, "split", used).group_by("unit").aggregate([("split", "max")])
+    codes = pc.if_else(pc.equal(strongest["split_max"], UNSEEN), pa.scalar(KEPT_OUT, pa.int8()), strongest["split_max"])
+    return _looked_up(codes, strongest["unit"], units)
 
 
 def has_unit(book: pa.Table, keys: pa.Array) -> npt.NDArray[np.bool_]:

@@ -78,7 +78,8 @@ class _Rules(NamedTuple):
     """What decides over each row [n], as codes of `mlops.data.book`, UNSEEN where nothing does.
 
     known: the split of the text itself. before: the strongest split of a known text that it resembles, or is. near: the
-    same, or where no text is known the strongest split of a unit that wrote such a text now. unit: that of its unit.
+    same, or where no text is known the strongest split of a unit that wrote such a text now. unit: that of its unit,
+    KEPT_OUT where all that it wrote was.
     """
 
     known: Codes
@@ -107,12 +108,14 @@ def split_by_hash(texts: Texts, shares: Shares, book: pa.Table) -> Assigned:
             _has(votes, TRAIN),
             place < shares.train,
             place < shares.train + shares.validation,
+            # What was kept out may have trained before: nothing of that unit is fit for a test.
+            _has(votes, KEPT_OUT),
         ],
-        [VALIDATION, TRAIN, TRAIN, VALIDATION],
+        [VALIDATION, TRAIN, TRAIN, VALIDATION, TRAIN],
         TEST,
     ).astype(np.int8)
     of_unit = texts.units.is_valid().to_numpy(zero_copy_only=False)
-    own = np.where(of_unit, rules.unit, rules.near)
+    own = np.where(of_unit & (rules.unit != KEPT_OUT), rules.unit, np.where(of_unit, UNSEEN, rules.near))
     ruling = np.where(own == UNSEEN, joint, own)
     agrees = (rules.near == UNSEEN) | (rules.near == ruling)
     joins = (rules.known == UNSEEN) & agrees & (ruling != KEPT_OUT) & (rules.before != TEST)
@@ -130,15 +133,18 @@ def split_by_hash(texts: Texts, shares: Shares, book: pa.Table) -> Assigned:
 
 def _rules(texts: Texts, book: pa.Table) -> _Rules:
     known = known_splits(book, texts.keys)
-    unit = _unit_rules(texts, known, book)
     before = _strongest(_votes(texts.near, known))
-    claimed = _strongest(_votes(texts.near, unit))
+    unit = _unit_rules(texts, np.where(known == before, known, UNSEEN).astype(np.int8), book)
+    claimed = _strongest(_votes(texts.near, np.where(unit == KEPT_OUT, UNSEEN, unit)))
     return _Rules(known, before, np.where(before == UNSEEN, claimed, before).astype(np.int8), unit)
 
 
 def _unit_rules(texts: Texts, known: Codes, book: pa.Table) -> Codes:
     """The split of each row's unit [n]: that of the book. A unit that it does not know has the strongest split of its
-    texts that the book has without any unit, as they were there before `columns.group` was."""
+    texts that the book has without any unit, as they were there before `columns.group` was.
+
+    known: the splits of texts that keep theirs.
+    """
     units = unit_splits(book, texts.units)
     codes = texts.units.dictionary_encode()
     rows = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))

@@ -93,8 +93,8 @@ def test_texts_and_units_are_looked_up() -> None:
     keys = pa.array([key("d"), key("new"), key("b")], pa.binary(16))
     assert known_splits(one, keys).tolist() == [CODES["validation"], -1, CODES["test"]]
     units = pa.array(["bob", None, "ann", "eve"])
-    # Bob has texts that resemble test texts, and is in no split for that.
-    assert unit_splits(one, units).tolist() == [-1, -1, CODES["test"], -1]
+    assert unit_splits(one, units).tolist() == [CODES["kept_out"], -1, CODES["test"], -1]
+    assert unit_splits(book(a="train/bob", b="kept_out/bob"), units).tolist()[0] == CODES["train"]
     assert has_unit(one, keys).tolist() == [False, False, True]
     assert unit_splits(empty_book(), units).tolist() == [-1] * 4
     gone = unseen_test_texts(one, pa.array([key("a")], pa.binary(16)))

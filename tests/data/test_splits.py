@@ -267,9 +267,12 @@ def test_units_and_resembling_texts_never_cross_however_the_window_slides(
         assert not {number // alike for number, split in found.items() if split in ("train", "validation")} & test
         now = {name: {n // alike for n, split in found.items() if split == name} for name in ("train", "validation")}
         assert not now["train"] & now["validation"]
-        assert all(len(splits) == 1 for splits in lived.values()), lived
+        # Whose texts were all kept out may train later, but nobody is ever in test who is not always.
+        assert all(len(splits) == 1 or "test" not in splits for splits in lived.values()), lived
+        assert all(len({found[n] for n in rows if rows[n] == user} - {OUT}) <= 1 for user in lived)
         again = split_by_hash(held, SHARES, assigned.book)
-        assert (named(again), again.leaks) == (list(found.values()), assigned.leaks)
+        assert named(again) == list(found.values())
+        assert sum(again.leaks.values()) == sum(assigned.leaks.values())
         book = assigned.book
 
 

@@ -99,7 +99,8 @@ def split_by_hash(texts: Texts, shares: Shares, book: pa.Table) -> Assigned:
     every user would be, one after another, who says what somebody in test has said.
     """
     rules = _rules(texts, book)
-    votes = _votes(texts.groups, rules.known, rules.unit)
+    kept = np.where((rules.known == rules.before) | (rules.known == UNSEEN), rules.known, KEPT_OUT).astype(np.int8)
+    votes = _votes(texts.groups, kept, rules.unit)
     fresh = votes == 0
     place = positions(group_names(texts.keys, texts.groups))
     joint = np.select(

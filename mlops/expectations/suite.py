@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops.config import Columns, Expectation, PipelineConfig
 from mlops.data.checks import Fault
-from mlops.expectations.docs import self_contained
+from mlops.expectations.docs import escape_values, self_contained
 from mlops.expectations.entries import ENTRY, build, built_in_suite, place
 from mlops.types import Check, Outcome
 
@@ -58,6 +58,7 @@ def run_suite(
             for index in found:
                 faults.setdefault(index, _row_fault(entries[n], config.data.columns))
             summaries[n] = _summary(entries[n], results.get(n), checks[n])
+    escape_values(context.validation_results_store)
     context.build_data_docs(site_names=["site"])
     self_contained(site)
     order = range(len(entries))

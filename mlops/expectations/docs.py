@@ -90,9 +90,13 @@ def quarantine_folder(pipeline: str, revision: str) -> Path:
 
 
 def publish_quarantine(report: Path, pipeline: str, revision: str) -> None:
-    """Copies a report's quarantine/ (rows.jsonl, a reason each) to its place, where any row was set aside."""
+    """Copies a report's quarantine/ (rows.jsonl, a reason each) to its place; where no row was set aside, what an earlier
+    suite set aside of the same snapshot goes."""
+    target = quarantine_folder(pipeline, revision)
     if (report / "quarantine").is_dir():
-        _replace_folder(report / "quarantine", quarantine_folder(pipeline, revision))
+        _replace_folder(report / "quarantine", target)
+    else:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _replace_folder(built: Path, target: Path) -> None:

@@ -200,6 +200,37 @@ def test_a_quarantine_entry_that_names_no_rows_fails(tmp_path: Path) -> None:
     assert "names no rows" in check(verdict, "expect_table_row_count_to_equal").detail
 
 
+def test_an_entry_that_sets_rows_aside_is_judged_again_on_what_remains(tmp_path: Path) -> None:
+    odd = [{"text": text, "label": "odd"} for text in sentences(3, 900)]
+    entry = {"type": "expect_labels_to_have_rows", "severity": "quarantine"}
+    kwargs = {"labels": ["sun", "rain"], "min_rows": 5}
+    enough = judge(over(tmp_path, [*GOOD, *odd], {**entry, "kwargs": kwargs}))
+    found = check(enough, "expect_labels_to_have_rows")
+    assert (enough.outcome, found.outcome, len(reasons(enough))) == ("pass", "warn", 3)
+    gone = judge(over(tmp_path, [*GOOD, *odd], {**entry, "kwargs": {**kwargs, "labels": ["sun", "rain", "gone"]}}))
+    found = check(gone, "expect_labels_to_have_rows")
+    assert (gone.outcome, found.outcome, len(reasons(gone))) == ("fail", "fail", 3)
+    assert "3 rows set aside" in found.detail
+    assert "on the rows that remain: 'gone' has 0 rows" in found.detail
+    # What another entry sets aside leaves too few of a label: these go too, and nothing is left to fail.
+    few = {"type": "expect_column_values_to_not_match_regex", "kwargs": {"column": "text", "regex": "^item91"}}
+    rows = [*GOOD, *odd, *({"text": text, "label": "fog"} for text in sentences(8, 908))]
+    both = judge(over(tmp_path, rows, {**few, "severity": "quarantine"}, {**entry, "kwargs": {"min_rows": 7}}))
+    assert (both.outcome, len(reasons(both))) == ("pass", 11)
+
+
+def test_what_an_earlier_suite_set_aside_is_not_shown_with_a_later_one(tmp_path: Path, home: Path) -> None:
+    entry = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "text", "regex": "^item1"}}
+    config = over(tmp_path, GOOD, {**entry, "severity": "quarantine"})
+    raw = source(config)
+    assert reasons(validate(config, raw))
+    folder = home / "quarantine" / "tiny" / raw.revision[:12]
+    assert (folder / "rows.jsonl").exists()
+    later = over(tmp_path, GOOD, {**entry, "severity": "warn"})
+    assert reasons(validate(later, source(later))) == {}
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(("severity", "outcome"), [("fail", "fail"), ("quarantine", "fail"), ("warn", "warn")])
 def test_what_is_raised_inside_an_expectation_counts_by_its_severity(
     tmp_path: Path, severity: str, outcome: str

@@ -12,7 +12,7 @@ from mlops.data import book as books
 from mlops.data.copies import Distinct, distinct
 from mlops.data.duplicates import join_units, near_duplicate_groups
 from mlops.data.snapshots import ROWS, revision
-from mlops.data.splits import Assigned, Texts, group_names, rows_per_split, split_as_given, split_by_hash
+from mlops.data.splits import Assigned, Flags, Texts, group_names, rows_per_split, split_as_given, split_by_hash
 from mlops.data.tokens import TokenizerOf, open_tokenizer, tokenise
 from mlops.data.usable import report_of, usable_rows
 from mlops.data.words import Indices
@@ -79,7 +79,9 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
     found = distinct(keys, parts - parts.min(initial=0), rows["label"].combine_chunks(), rows["row_id"])
     chosen = rows.take(found.kept).combine_chunks()
     frozen = books.unseen_test_texts(book, chosen["key"])
-    near, groups = _grouped(chosen, frozen, config.prepare.near_duplicate)
+    tested = np.ones(chosen.num_rows + frozen.num_rows, dtype=bool)
+    tested[: chosen.num_rows] = books.known_splits(book, _column(chosen, "key")) == books.TEST
+    near, groups = _grouped(chosen, frozen, tested, config.prepare.near_duplicate)
     texts = Texts(
         texts=_column(chosen, "text"),
         keys=_column(chosen, "key"),
@@ -107,8 +109,11 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return table[name].combine_chunks() if table.num_rows else pa.array([], table[name].type)
 
 
-def _grouped(chosen: pa.Table, frozen: pa.Table, threshold: float | None) -> tuple[Indices, Indices]:
-    """(groups of copies and near-duplicates; the same with rows of one unit together), the frozen test texts behind the rows."""
+def _grouped(chosen: pa.Table, frozen: pa.Table, tested: Flags, threshold: float | None) -> tuple[Indices, Indices]:
+    """(groups of copies and near-duplicates; the same with rows of one unit together), the frozen test texts behind the rows.
+
+    tested: which of both are known test texts.
+    """
     import pyarrow as pa
 
     def both(name: str) -> pa.Array:
@@ -120,7 +125,7 @@ def _grouped(chosen: pa.Table, frozen: pa.Table, threshold: float | None) -> tup
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     groups = first[inverse]
     if threshold is not None and len(first):
-        near = near_duplicate_groups(texts.take(first), threshold)
+        near = near_duplicate_groups(texts.take(first), threshold, tested[first])
         groups = first[near[inverse]]
     return groups, join_units(groups, units) if units.null_count < len(units) else groups
 

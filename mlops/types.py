@@ -90,7 +90,7 @@ class Snapshot(Value):
     revision: sha256 of the content alone (two runs over the same rows agree). splits: one Parquet folder each; a raw
     snapshot, as `source` gives it, has the split "all" unless the pipeline names its splits by URI. labels: sorted.
     window: which rows of the source it holds. watermark: the newest row's time. parent_sha256: revision of the raw
-    snapshot that it is compared with, that of the last retrain on other rows. new_rows: rows whose text the last retrain
+    snapshot that it is compared with, that of the last retrain on other rows. new_rows: examples that the last retrain
     did not have; none where there was none.
     split_book: which split every text ever seen by the pipeline belongs to. deduplicated: rows dropped as copies, as
     contradicting, or because they resemble rows of test. verdict: what `prepare` found; none in a raw snapshot.

@@ -27,8 +27,9 @@ _KIND = "split-book"
 
 
 def book_schema() -> pa.Schema:
-    """key: the text's digest whatever its case. unit: value of columns.group. text: of test texts alone, so that later rows
-    can be compared with them when they have left the source."""
+    """key: the text's digest whatever its case; it stands there once for each unit that the text came with, always with one
+    split. unit: value of columns.group. text: of test texts alone, so that later rows can be compared with them when they
+    have left the source."""
     import pyarrow as pa
 
     fields = [("key", pa.binary(16)), ("split", pa.int8()), ("unit", pa.string()), ("text", pa.string())]
@@ -54,7 +55,11 @@ def put_book(store: Store, book: pa.Table) -> ArtifactRef:
     import pyarrow.parquet as pq
 
     with store.workspace() as folder:
-        pq.write_table(book.sort_by("key"), folder / _FILE, use_dictionary=["split", "unit"])
+        pq.write_table(
+            book.sort_by([("key", "ascending"), ("unit", "ascending")]),
+            folder / _FILE,
+            use_dictionary=["split", "unit"],
+        )
         return store.put(folder, _KIND)
 
 
@@ -64,14 +69,26 @@ def known_splits(book: pa.Table, keys: pa.Array) -> Codes:
 
 
 def unit_splits(book: pa.Table, units: pa.Array) -> Codes:
-    """The strongest split that each unit [n] ever was in; UNSEEN for new ones and for missing ones."""
+    """The strongest split that each unit [n] ever was in, KEPT_OUT if in none; UNSEEN for new ones and missing ones."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     known = book.filter(pc.is_valid(book["unit"]))
     if not known.num_rows:
         return np.full(len(units), UNSEEN, dtype=np.int8)
-    strongest = known.group_by("unit").aggregate([("split", "max")])
-    return _looked_up(strongest["split_max"], strongest["unit"], units)
+    # A unit is not kept out for one of its texts: what was is weaker here than any split.
+    used = pc.if_else(pc.equal(known["split"], KEPT_OUT), pa.scalar(UNSEEN, pa.int8()), known["split"])
+    strongest = known.set_column(1, "split", used).group_by("unit").aggregate([("split", "max")])
+    codes = pc.if_else(pc.equal(strongest["split_max"], UNSEEN), pa.scalar(KEPT_OUT, pa.int8()), strongest["split_max"])
+    return _looked_up(codes, strongest["unit"], units)
+
+
+def has_unit(book: pa.Table, keys: pa.Array) -> npt.NDArray[np.bool_]:
+    """Whether the book says of each key [n] what unit it is of."""
+    import pyarrow.compute as pc
+
+    known = book["key"].filter(pc.is_valid(book["unit"]))
+    return np.asarray(pc.is_in(keys, known.combine_chunks()).to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _looked_up(values: pa.ChunkedArray, keys: pa.ChunkedArray, wanted: pa.Array) -> Codes:
@@ -91,16 +108,48 @@ def unseen_test_texts(book: pa.Table, keys: pa.Array) -> pa.Table:
 
 
 def merge(book: pa.Table, other: pa.Table) -> pa.Table:
-    """Both books' entries; of two for one text, the stronger split, else the first book's."""
-    import pyarrow as pa
+    """Both books' entries; of several for one text the strongest split, with every unit that the text came with.
 
-    both = pa.concat_tables([book, other])
-    codes = both["key"].combine_chunks().dictionary_encode().indices.to_numpy()
-    strength = -both["split"].to_numpy().astype(np.int64)
-    order = np.lexsort((np.arange(len(codes)), strength, codes))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = codes[order][1:] != codes[order][:-1]
-    return both.take(pa.array(np.sort(order[first])))
+    A text of several units has an entry for each. A unit whose row was kept out says nothing about a text of a split:
+    many say what somebody in test has said.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    both = pa.concat_tables([book, other]).combine_chunks()
+    codes = _numbers(both["key"])
+    splits = both["split"].to_numpy()
+    strongest = np.full(codes.max(initial=-1) + 1, UNSEEN, dtype=np.int8)
+    np.maximum.at(strongest, codes, splits)
+    units = _numbers(both["unit"])
+    units[(splits == KEPT_OUT) & (strongest[codes] != KEPT_OUT)] = -1
+    of_unit = np.zeros(len(strongest), dtype=bool)
+    of_unit[codes[units >= 0]] = True
+    pairs = codes * (units.max(initial=-1) + 2) + units + 1
+    _, first = np.unique(pairs, return_index=True)
+    rows = np.sort(first[(units[first] >= 0) | ~of_unit[codes[first]]])
+    # A text from whichever entry has it, on all of its entries: so that their order says nothing.
+    texts = np.full(len(strongest), -1, dtype=np.int64)
+    told = np.flatnonzero(pc.is_valid(both["text"]).to_numpy(zero_copy_only=False))[::-1]
+    texts[codes[told]] = told
+    place = pa.array(np.where(strongest == TEST, texts, -1)[codes[rows]])
+    kept = pa.array(units[rows] >= 0)
+    columns = {
+        "key": both["key"].take(rows),
+        "split": pa.array(strongest[codes[rows]], pa.int8()),
+        "unit": pc.if_else(kept, both["unit"].take(rows), pa.scalar(None, pa.string())),
+        "text": both["text"].take(pc.if_else(pc.less(place, 0), pa.scalar(None, pa.int64()), place)),
+    }
+    return pa.table(columns, schema=book_schema())
+
+
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A number per distinct value [n]; -1 where it is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return np.array(pc.fill_null(codes.dictionary_encode().indices, -1).to_numpy(), dtype=np.int64)
 
 
 def publish(store: Store, pipeline: str, pinned: ArtifactRef | None, book: pa.Table) -> ArtifactRef:

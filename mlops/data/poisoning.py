@@ -25,7 +25,8 @@ class Shift(NamedTuple):
     """How the new rows of one label differ from its old ones.
 
     disagreement: share of the new rows that a model of the old rows puts elsewhere, less the same share among old rows
-    (out of fold). effect: lower 95% bound of Cohen's h of the two, 0 or more: a few rows show no effect by chance.
+    (out of fold); 0 where all old rows have one label.
+    effect: lower 95% bound of Cohen's h of the two, 0 or more: a few rows show no effect by chance.
     distance: Jensen-Shannon distance (base 2, 0 to 1) of their words, less what samples of the old rows of the same size
     have. novel: the largest share of new rows that hold one same word which old rows hardly know, as the trigger of
     a backdoor does. words: that word and those that tell new from old best.
@@ -96,6 +97,9 @@ def class_shift(
 def _elsewhere(rows: Any, names: Any, old: int, chance: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Per row, whether a model of the old rows finds another label more likely than all others together."""
     classes, targets = np.unique(names.astype(str), return_inverse=True)
+    if len(np.unique(targets[:old])) < 2:
+        # There is no elsewhere: what the rows say is judged by their words alone.
+        return np.zeros(len(targets), dtype=bool)
     fold = chance.integers(0, _FOLDS, old)
     found = out_of_fold(rows[:old], targets[:old], fold, len(classes))
     fresh = predict(fit(rows[:old], targets[:old]), rows[old:], len(classes))

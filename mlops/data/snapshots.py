@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROWS = "rows.parquet"
 # Texts hardly repeat: a dictionary of them costs time and saves nothing.
 _FEW_VALUES = ["label", "problem", "group", "query"]
+_GROUP_ROWS, _GROUP_BYTES = 1 << 14, 1 << 25  # a group of rows ends with the row that reaches either
 Flags = npt.NDArray[np.bool_]
 Names = Callable[[str], Iterable[str]]
 
@@ -28,21 +29,45 @@ Names = Callable[[str], Iterable[str]]
 def write_raw(tables: Iterable[pa.Table], path: Path, columns: Columns, names: Names) -> tuple[int, set[str]]:
     """Writes a raw snapshot's Parquet file; returns how many rows, and the labels of those without problem.
 
-    names: the labels that a label cell names.
-
-    Memory: one table.
+    names: the labels that a label cell names. Memory: one group of rows and one table.
     """
+    return _write(tables, path, schema(columns), names)
+
+
+def _write(tables: Iterable[pa.Table], path: Path, fields: pa.Schema, names: Names) -> tuple[int, set[str]]:
     import pyarrow.parquet as pq
 
     labels: set[str] = set()
     count = 0
-    fields = schema(columns)
     with pq.ParquetWriter(path, fields, use_dictionary=[n for n in _FEW_VALUES if n in fields.names]) as writer:
-        for table in tables:
-            writer.write_table(table)
+        for table in _groups(tables):
+            writer.write_table(table, row_group_size=table.num_rows)
             count += table.num_rows
             labels |= _labels(table, names)
     return count, labels
+
+
+def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows as tables whose ends depend on the rows alone, not on how they came: equal rows are equal bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    held: list[pa.Table] = []
+    rows, size = 0, 0
+    for table in tables:
+        sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy().astype(np.int64)
+        start = 0
+        while start < table.num_rows:
+            sums = size + np.cumsum(sizes[start : start + _GROUP_ROWS - rows])
+            # The row that fills the group is still in it.
+            taken = min(int(np.searchsorted(sums, _GROUP_BYTES)) + 1, len(sums))
+            held.append(table.slice(start, taken))
+            start, rows, size = start + taken, rows + taken, int(sums[taken - 1])
+            if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+                yield pa.concat_tables(held).combine_chunks()
+                held, rows, size = [], 0, 0
+    if held:
+        yield pa.concat_tables(held).combine_chunks()
 
 
 def _labels(table: pa.Table, names: Names) -> set[str]:
@@ -54,32 +79,28 @@ def _labels(table: pa.Table, names: Names) -> set[str]:
 
 def keep_rows(full: Path, path: Path, kept: Flags, problems: dict[int, str], names: Names) -> set[str]:
     """Copies the rows [n] that are kept, with problems found since by row number; the labels of those without problem."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels: set[str] = set()
-    start = 0
     with pq.ParquetFile(full) as source:
-        fields = source.schema_arrow
-        few = [name for name in _FEW_VALUES if name in fields.names]
-        with pq.ParquetWriter(path, fields, use_dictionary=few) as writer:
-            for group in range(source.num_row_groups):
-                table = source.read_row_group(group)
-                size = table.num_rows
-                mine = {place - start: why for place, why in problems.items() if start <= place < start + size}
-                if mine:
-                    column = table["problem"].to_pylist()
-                    for place, why in mine.items():
-                        column[place] = column[place] or why
-                    table = table.set_column(
-                        fields.get_field_index("problem"), "problem", pa.array(column, pa.string())
-                    )
-                table = table.filter(pa.array(kept[start : start + size]))
-                start += size
-                if table.num_rows:
-                    writer.write_table(table)
-                    labels |= _labels(table, names)
-    return labels
+        return _write(_kept(source, kept, problems), path, source.schema_arrow, names)[1]
+
+
+def _kept(source: Any, kept: Flags, problems: dict[int, str]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    start = 0
+    for group in range(source.num_row_groups):
+        table = source.read_row_group(group)
+        size = table.num_rows
+        mine = {place - start: why for place, why in problems.items() if start <= place < start + size}
+        if mine:
+            column = table["problem"].to_pylist()
+            for place, why in mine.items():
+                column[place] = column[place] or why
+            place = table.schema.get_field_index("problem")
+            table = table.set_column(place, "problem", pa.array(column, pa.string()))
+        yield table.filter(pa.array(kept[start : start + size]))
+        start += size
 
 
 def share(row_ids: Iterable[str], take: float) -> Flags:

@@ -18,6 +18,7 @@ from mlops.data.book import (
     VALIDATION,
     Codes,
     book_schema,
+    has_unit,
     known_splits,
     merge,
     unit_splits,
@@ -42,11 +43,13 @@ class Texts(NamedTuple):
     keys: pa.Array
     labels: Indices
     units: pa.Array
+    near: Indices
     groups: Indices
 
 
 class Assigned(NamedTuple):
-    """splits [n]: codes of `mlops.data.book`. leaks: rows kept out, by the split that they resemble. book: the new one."""
+    """splits [n]: codes of `mlops.data.book`. leaks: rows kept out, by the split that they resemble; under "unit" those
+    that resemble no test row, but are of a unit that has some. book: the new one."""
 
     splits: Codes
     leaks: dict[str, int]
@@ -72,39 +75,97 @@ def positions(names: Hashes) -> npt.NDArray[np.float64]:
     return mix(names + np.uint64(0x9E3779B97F4A7C15)).astype(np.float64) / 2.0**64
 
 
-def split_by_hash(texts: Texts, shares: Shares, book: pa.Table) -> Assigned:
-    """Splits texts by their group's hash, but a text seen before by the book.
+class _Rules(NamedTuple):
+    """What decides over each row [n], as codes of `mlops.data.book`, UNSEEN where nothing does.
 
-    In a group with known members the strongest of their splits (test, then validation, then train) rules. Members
-    known in it stay. Members known in a weaker one are kept out from now on, and new ones too where test rules: a
-    frozen test set neither grows by copies nor meets them in training. Where validation or train rules, new ones join,
-    unless a text that was kept out is among them.
+    known: the split of the text itself. before: the strongest split of a known text that it resembles, or is. near: the
+    same, or where no text is known the strongest split of a unit that wrote such a text now. unit: that of its unit,
+    KEPT_OUT where all that it wrote was.
     """
-    known = known_splits(book, texts.keys)
-    votes = _votes(texts, known, unit_splits(book, texts.units))
+
+    known: Codes
+    before: Codes
+    near: Codes
+    unit: Codes
+
+
+def split_by_hash(texts: Texts, shares: Shares, book: pa.Table) -> Assigned:
+    """Splits texts by their group's hash, but what was seen before, text or unit, by the book.
+
+    A known text stays, unless it resembles one of a stronger split (test, then validation, then train) or its unit is
+    in another one: then it is kept out from now on. A new text of a known unit joins that unit's split, also test; one
+    without a unit joins what it resembles; those of a new unit go to one split, that of a relative if they have one.
+    Kept out is a new text that resembles something of another split than its own, or a known test text: a frozen test
+    set neither grows by copies nor meets them in training. Only such texts are lost, never all others of their unit: or
+    every user would be, one after another, who says what somebody in test has said.
+    """
+    rules = _rules(texts, book)
+    kept = np.where((rules.known == rules.before) | (rules.known == UNSEEN), rules.known, KEPT_OUT).astype(np.int8)
+    votes = _votes(texts.groups, kept, rules.unit)
     fresh = votes == 0
     place = positions(group_names(texts.keys, texts.groups))
-    ruling = np.select(
+    joint = np.select(
         [
-            _has(votes, TEST),
             _has(votes, VALIDATION),
             _has(votes, TRAIN),
-            ~fresh,
             place < shares.train,
             place < shares.train + shares.validation,
+            # What was kept out may have trained before: nothing of that unit is fit for a test.
+            _has(votes, KEPT_OUT),
         ],
-        [TEST, VALIDATION, TRAIN, KEPT_OUT, TRAIN, VALIDATION],
+        [VALIDATION, TRAIN, TRAIN, VALIDATION, TRAIN],
         TEST,
     ).astype(np.int8)
-    open_to_new = (ruling == TRAIN) | (ruling == VALIDATION)
-    joins = (known == UNSEEN) & (fresh | (open_to_new & ~_has(votes, KEPT_OUT)))
-    stays = (known == ruling) & (ruling != KEPT_OUT)
-    splits = np.where(joins | stays, ruling, KEPT_OUT).astype(np.int8)
-    out = ~(joins | stays)
-    leaks = {"validation": int((out & (ruling == VALIDATION)).sum()), "test": int((out & (ruling != VALIDATION)).sum())}
+    of_unit = texts.units.is_valid().to_numpy(zero_copy_only=False)
+    own = np.where(of_unit & (rules.unit != KEPT_OUT), rules.unit, np.where(of_unit, UNSEEN, rules.near))
+    ruling = np.where(own == UNSEEN, joint, own)
+    agrees = (rules.near == UNSEEN) | (rules.near == ruling)
+    joins = (rules.known == UNSEEN) & agrees & (ruling != KEPT_OUT) & (rules.before != TEST)
+    stays = (rules.known == rules.before) & (rules.known != KEPT_OUT) & (~of_unit | (rules.known == ruling))
+    stays &= rules.known != UNSEEN
+    splits = np.where(stays, rules.known, np.where(joins, ruling, KEPT_OUT)).astype(np.int8)
+    leaks = _leaks(rules, splits == KEPT_OUT)
     for code, share in ((TEST, shares.test), (VALIDATION, shares.validation)):
         splits = _filled(splits, code, share, texts, fresh, place)
-    return Assigned(splits, _counted(leaks), merge(book, _entries(texts, splits)))
+    # A known text that comes with somebody of another split for once is left out now, and stays what it is to its own unit.
+    borrowed = (splits == KEPT_OUT) & (rules.known == rules.before)
+    borrowed &= (rules.unit != TEST) | has_unit(book, texts.keys)
+    return Assigned(splits, leaks, merge(book, _entries(texts, splits, ~borrowed)))
+
+
+def _rules(texts: Texts, book: pa.Table) -> _Rules:
+    known = known_splits(book, texts.keys)
+    before = _strongest(_votes(texts.near, known))
+    unit = _unit_rules(texts, np.where(known == before, known, UNSEEN).astype(np.int8), book)
+    claimed = _strongest(_votes(texts.near, np.where(unit == KEPT_OUT, UNSEEN, unit)))
+    return _Rules(known, before, np.where(before == UNSEEN, claimed, before).astype(np.int8), unit)
+
+
+def _unit_rules(texts: Texts, known: Codes, book: pa.Table) -> Codes:
+    """The split of each row's unit [n]: that of the book. A unit that it does not know has the strongest split of its
+    texts that the book has without any unit, as they were there before `columns.group` was.
+
+    known: the splits of texts that keep theirs.
+    """
+    units = unit_splits(book, texts.units)
+    codes = texts.units.dictionary_encode()
+    rows = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
+    numbers = codes.indices.drop_null().to_numpy()
+    mine = np.where(has_unit(book, texts.keys) | (known == KEPT_OUT), UNSEEN, known)
+    strongest = np.full(len(codes.dictionary), UNSEEN, dtype=np.int8)
+    np.maximum.at(strongest, numbers, mine[rows].astype(np.int8))
+    units[rows] = np.where(units[rows] == UNSEEN, strongest[numbers], units[rows])
+    return units
+
+
+def _leaks(rules: _Rules, out: Flags) -> dict[str, int]:
+    """How many rows are kept out, by why."""
+    near = out & (rules.near == TEST)
+    unit = out & ~near & (rules.unit == TEST)
+    validation = out & ~near & ~unit & (np.isin(rules.near, [TRAIN, VALIDATION]) | (rules.unit == VALIDATION))
+    # What is left was kept out before, and what it resembled then is not here any more.
+    test = out & ~unit & ~validation
+    return _counted({"test": int(test.sum()), "unit": int(unit.sum()), "validation": int(validation.sum())})
 
 
 def split_as_given(texts: Texts, given: Codes, book: pa.Table) -> Assigned:
@@ -114,8 +175,7 @@ def split_as_given(texts: Texts, given: Codes, book: pa.Table) -> Assigned:
     validation split a stable tenth of train's groups becomes one.
     """
     known = known_splits(book, texts.keys)
-    nowhere = np.full(len(known), UNSEEN, dtype=np.int8)
-    before, now = _votes(texts, known, nowhere), _votes(texts, given, nowhere)
+    before, now = _votes(texts.groups, known), _votes(texts.groups, given)
     place = positions(group_names(texts.keys, texts.groups))
     ruling = np.select([_has(before, TEST) | _has(now, TEST), _has(now, VALIDATION)], [TEST, VALIDATION], TRAIN)
     splits = given.copy()
@@ -140,16 +200,25 @@ def _counted(leaks: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in leaks.items() if count}
 
 
-def _votes(texts: Texts, *splits: Codes) -> npt.NDArray[np.uint8]:
-    """Per row [n] one bit for each split that a member of its group is in; the frozen test texts vote for test."""
-    n = len(texts.keys)
-    bits = np.zeros(len(texts.groups), dtype=np.uint8)
+def _votes(groups: Indices, *splits: Codes) -> npt.NDArray[np.uint8]:
+    """Per row [n] one bit for each split that a member of its group is in; frozen test texts behind the rows vote for test.
+
+    groups [n + m]: group numbers below n + m. splits: of the rows, [n] each.
+    """
+    n = len(splits[0])
+    bits = np.zeros(len(groups), dtype=np.uint8)
     bits[n:] = 1 << TEST
     for codes in splits:
         bits[:n] |= np.where(codes == UNSEEN, 0, 1 << np.maximum(codes, 0)).astype(np.uint8)
-    votes = np.zeros(len(texts.groups), dtype=np.uint8)
-    np.bitwise_or.at(votes, texts.groups, bits)
-    return np.asarray(votes[texts.groups[:n]])
+    votes = np.zeros(len(groups), dtype=np.uint8)
+    np.bitwise_or.at(votes, groups, bits)
+    return np.asarray(votes[groups[:n]])
+
+
+def _strongest(votes: npt.NDArray[np.uint8]) -> Codes:
+    """The split that rules where several are voted for: nothing may be trained on that is judged with."""
+    order = (TEST, VALIDATION, TRAIN, KEPT_OUT)
+    return np.select([_has(votes, code) for code in order], order, UNSEEN).astype(np.int8)
 
 
 def _has(votes: npt.NDArray[np.uint8], code: int) -> Flags:

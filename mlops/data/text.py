@@ -20,18 +20,46 @@ _HIDDEN = re.compile(
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]+"
 )
 _SPACES = re.compile(r"\s+")
+_MOST_MARKS = 30  # on one letter: the Unicode Standard's stream-safe text (UAX 15); no writing system comes near it
+_MARK = r"[^\w\s\x00-\x7f]"  # and punctuation and emoji: a closer look tells
+_MARKS = re.compile(rf"{_MARK}{{{_MOST_MARKS + 1},}}")
+_THREE = re.compile(rf"{_MARK}{{3}}")
 
 
 def normalise(text: str) -> str:
     """NFC, no control or format characters, white space (newlines and tabs too) collapsed to single spaces, stripped.
 
-    Doing it twice changes nothing; lone surrogates go, so the answer can always be written as UTF-8.
+    Doing it twice changes nothing; lone surrogates go, so the answer can always be written as UTF-8. Of more than 30
+    combining marks in a row the rest goes: NFC sorts them, in time that grows with the square of their number.
     """
     # Before NFC: a removed character may have kept two others from composing.
     visible = _HIDDEN.sub("", text)
     if not visible.isascii():
-        visible = unicodedata.normalize("NFC", visible)
+        visible = _composed(visible)
     return _SPACES.sub(" ", visible).strip()
+
+
+def _composed(text: str) -> str:
+    """NFC, in which no run of marks is long, also none that NFC makes longer by taking marks apart."""
+    text = unicodedata.normalize("NFC", _bounded(text))
+    while (again := _bounded(text)) != text:
+        text = unicodedata.normalize("NFC", again)
+    return text
+
+
+def _bounded(text: str) -> str:
+    # Of every tenth character a run that is too long holds three: ordinary texts pay for no more than a look at those.
+    return _MARKS.sub(_few_marks, text) if _THREE.search(text[::10]) else text
+
+
+def _few_marks(found: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for char in found[0]:
+        # Some marks count as letters until they are taken apart.
+        marks = marks + 1 if unicodedata.combining(unicodedata.normalize("NFD", char)[0]) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 # A text of printable ASCII with single spaces inside is its own normalised form: nothing there can change.

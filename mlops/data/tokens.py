@@ -146,22 +146,26 @@ def _encoded(tokenizer: TokenizerOf, texts: pa.Array, task: Task) -> Iterator[tu
 
 
 def _read(store: Store, tokenizer: TokenizerOf) -> pa.Table:
-    """All parts of the cache; an empty one where there is none, or where a part of it is gone or damaged."""
+    """All parts of the cache that can be read; an empty one where there is none."""
+    import pyarrow as pa
+
+    found = [_part(store, ref) for ref in _parts(store, tokenizer)]
+    return pa.concat_tables([_schema().empty_table(), *(part for part in found if part is not None)])
+
+
+def _part(store: Store, ref: ArtifactRef) -> pa.Table | None:
+    """A part of the cache; none where it is gone or damaged: its texts are tokenised anew."""
     import pyarrow as pa
 
     try:
-        parts = [_part(store.fetch(ref) / _FILE) for ref in _parts(store, tokenizer)]
+        with pa.memory_map(str(store.fetch(ref) / _FILE)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        if table.schema != _schema():
+            raise StoreError(f"{ref.uri} has the columns {table.schema.names}, not {_schema().names}")
+        return table
     except (StoreError, OSError, pa.ArrowException) as error:
-        log.warning("tokenise: the cache cannot be read, all texts are tokenised anew: %s", error)
-        parts = []
-    return pa.concat_tables([_schema().empty_table(), *parts])
-
-
-def _part(path: Path) -> pa.Table:
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).read_all()
+        log.warning("tokenise: a part of the cache cannot be read, its texts are tokenised anew: %s", error)
+        return None
 
 
 def _name(tokenizer: TokenizerOf) -> str:
@@ -173,16 +177,17 @@ def _parts(store: Store, tokenizer: TokenizerOf) -> list[ArtifactRef]:
 
 
 def _add(store: Store, tokenizer: TokenizerOf, fresh: pa.Table) -> None:
-    """Adds a part; two runs at once lose neither."""
+    """Adds a part, and drops those that cannot be read; two runs at once lose neither."""
     import pyarrow as pa
     from filelock import FileLock
 
     locks: Path = settings.current().locks
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / f"tokens-{tokenizer.digest[:16]}.lock"):
-        known = [part for part in _parts(store, tokenizer) if store.exists(part)]
+        held = [(ref, _part(store, ref)) for ref in _parts(store, tokenizer)]
+        known = {ref: table for ref, table in held if table is not None}
         if len(known) >= _MOST_PARTS:
-            fresh, known = pa.concat_tables([_part(store.fetch(part) / _FILE) for part in known] + [fresh]), []
+            fresh, known = pa.concat_tables([*known.values(), fresh]), {}
         parts = [*known, _put(store, fresh)]
         store.write_document(_name(tokenizer), [part.model_dump(mode="json") for part in parts])
 

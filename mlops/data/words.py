@@ -18,7 +18,7 @@ Indices = npt.NDArray[np.int64]
 # Scripts without spaces between words count each character as a word.
 _CJK = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _PARTS = re.compile(rf"[{_CJK}]|[^{_CJK}]+")
-_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+_CORE = re.compile(r"[^\W_]+")
 _CHUNK = 1 << 16  # texts split at a time
 
 
@@ -43,10 +43,22 @@ def words_of(token: str) -> list[str]:
     """The words of a piece of text without white space: case and the marks around it do not count."""
     words = []
     for part in _PARTS.findall(token.casefold()):
-        word = _EDGES.sub("", part)
+        word = part if part.isalnum() else _without_edges(part)
         if word:
             words.append(word)
     return words
+
+
+def _without_edges(part: str) -> str:
+    """A part from its first letter or digit to its last, in time that grows with its length alone: "[\\W_]+$" begins anew
+    at every mark of a run that is not at the end."""
+    first = _CORE.search(part)
+    if first is None:
+        return ""
+    last = len(part)
+    while not _CORE.match(part, last - 1):
+        last -= 1
+    return part[first.start() : last]
 
 
 def word_sets(texts: pa.Array) -> WordSets:

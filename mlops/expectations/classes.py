@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from great_expectations.compatibility.pydantic import validator
 from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import BatchExpectation
 from great_expectations.expectations.metrics.metric_provider import metric_value
@@ -125,6 +126,17 @@ def _sentence(template: str, params: dict[str, Any]) -> RenderedStringTemplateCo
     return RenderedStringTemplateContent(content_block_type="string_template", string_template=string)
 
 
+def _above_zero(*names: str) -> Any:
+    """A check of an expectation's own fields: what is found is divided by them, or is never below them."""
+
+    def check(value: float) -> float:
+        if not value > 0:
+            raise ValueError(f"found {value}; allowed: a number above 0; leave it out for the default")
+        return value
+
+    return validator(*names, allow_reuse=True)(check)
+
+
 class EvergreenFinding(TableMetricProvider):  # type: ignore[misc]
     """The one metric behind all of ours: the finding of an expectation's `look` at the whole frame."""
 
@@ -163,6 +175,7 @@ class ExpectLabelSharesToResembleParent(TextExpectation):
     max_effect: float = 0.3
     min_rows: int = 100
     parent: dict[str, int] | None = None
+    _above = _above_zero("max_effect")
     filled = ("parent",)
     template = (
         "The shares of $column must lie within an effect (Cohen's w) of $max_effect of the earlier snapshot's; "
@@ -257,6 +270,7 @@ class ExpectNewRowsToResembleOldOnes(TextExpectation):
     max_distance: float = 0.1
     max_novel: float = 0.1
     min_rows: int = 30
+    _above = _above_zero("max_effect", "max_distance", "max_novel")
     template = (
         "New rows of each $label must resemble its old rows: effect up to $max_effect (Cohen's h of the share that a "
         "model of the old rows puts elsewhere), distance of the words up to $max_distance, one novel word in a share of "

@@ -6,7 +6,9 @@ import logging
 import re
 import shutil
 import uuid
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from mlops import settings
 
@@ -16,8 +18,14 @@ log = logging.getLogger("evergreen")
 # Great Expectations' pages take their styles and scripts from six other hosts: not to be had behind a firewall, and a
 # page about a team's data should tell nobody that it was opened.
 _ELSEWHERE = re.compile(
-    r"""<(?:link|img)[^>]*(?:href|src)=["']https?://[^>]*>"""
-    r"""|<script[^>]*src=["']https?://[^>]*>\s*</script>|url\(\s*["']?https?://[^)]*\)"""
+    r"""<(?:link|img)[^>]*(?:href|src)\s*=\s*["']?(?:https?:)?//[^>]*>"""
+    r"""|<script[^>]*src\s*=\s*["']?(?:https?:)?//[^>]*>\s*</script>|url\(\s*["']?(?:https?:)?//[^)]*\)""",
+    re.IGNORECASE,
+)
+# Whatever of the data comes through as markup all the same: it is not run, and loads nothing.
+_POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+    "img-src data:; base-uri 'none'; form-action 'none'\">"
 )
 _STYLE = """<style>
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1200px;padding:1rem;color:#1f2933;background:#fff}
@@ -32,10 +40,36 @@ th{background:#f3f5f7;overflow-wrap:normal}ol.breadcrumb,ol.ge-breadcrumbs{list-
 
 
 def self_contained(site: Path) -> None:
-    """Rewrites the pages of a site so that they load nothing from another host."""
+    """Rewrites the pages of a site so that they load nothing from another host and run no script."""
     for page in site.rglob("*.html"):
-        html = page.read_text(encoding="utf-8")
-        page.write_text(_ELSEWHERE.sub("", html).replace("</head>", f"{_STYLE}</head>", 1), encoding="utf-8")
+        html = _ELSEWHERE.sub("", page.read_text(encoding="utf-8"))
+        html = html.replace("<head>", f"<head>{_POLICY}", 1).replace("</head>", f"{_STYLE}</head>", 1)
+        page.write_text(html, encoding="utf-8")
+
+
+def escape_values(store: Any) -> None:
+    """Makes the values of a store of validation results text: Great Expectations writes many of them into its pages as they
+    are, and a label or a text may be markup."""
+    for key in store.list_keys():
+        judged = store.get(key)
+        for result in judged.results:
+            # What ours show in tables is escaped where it is shown.
+            result.result = {
+                name: value if name == "evergreen_table" else _escaped(value)
+                for name, value in (result.result or {}).items()
+            }
+            result.exception_info = _escaped(result.exception_info)
+        store.set(key, judged)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_escaped(each) for each in value]
+    return value
 
 
 def docs_folder(pipeline: str, revision: str) -> Path:
@@ -56,9 +90,13 @@ def quarantine_folder(pipeline: str, revision: str) -> Path:
 
 
 def publish_quarantine(report: Path, pipeline: str, revision: str) -> None:
-    """Copies a report's quarantine/ (rows.jsonl, a reason each) to its place, where any row was set aside."""
+    """Copies a report's quarantine/ (rows.jsonl, a reason each) to its place; where no row was set aside, what an earlier
+    suite set aside of the same snapshot goes."""
+    target = quarantine_folder(pipeline, revision)
     if (report / "quarantine").is_dir():
-        _replace_folder(report / "quarantine", quarantine_folder(pipeline, revision))
+        _replace_folder(report / "quarantine", target)
+    else:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _replace_folder(built: Path, target: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops.config import Expectation, PipelineConfig
 from mlops.config_data import Columns
 from mlops.data.checks import Fault
-from mlops.expectations.docs import self_contained
+from mlops.expectations.docs import escape_values, self_contained
 from mlops.expectations.entries import ENTRY, build, built_in_suite, place
 from mlops.types import Check, Outcome
 
@@ -22,6 +22,10 @@ log = logging.getLogger("evergreen")
 
 _RESULT = {"result_format": "COMPLETE", "include_unexpected_rows": False, "return_unexpected_index_query": False}
 _LISTS = ("evergreen_rows", "unexpected_list", "unexpected_index_list", "unexpected_index_query")
+
+
+_TURNS = 3  # what one entry sets aside may make another one name more
+_Results = Callable[[str, Sequence[int], "pd.DataFrame"], dict[int, Any]]
 
 
 class Judged(NamedTuple):
@@ -39,30 +43,75 @@ def run_suite(
 
     frame: text columns, an index of distinct integers; may be empty. known: arguments that the pipeline fills in.
     Raises UserError, naming the entry, for an unknown expectation or wrong arguments. What goes wrong inside an
-    expectation is a failed check, never an error.
+    expectation is a check that did not hold, by the entry's severity, never an error.
     """
     import_quietly()
     entries = config.suite or built_in_suite(config)
     columns = list(frame.columns)
-    built = [build(entry, place(config, n, entries), columns, config, n, known) for n, entry in enumerate(entries)]
+
+    def built(n: int) -> Any:
+        return build(entries[n], place(config, n, entries), columns, config, n, known)
+
+    for n in range(len(entries)):
+        built(n)
     context, batch = _context(site)
-    first = [n for n, entry in enumerate(entries) if entry.severity == "quarantine"]
-    rest = [n for n in range(len(entries)) if n not in first]
-    checks: dict[int, Check] = {}
-    faults: dict[int, Fault] = {}
-    summaries: dict[int, dict[str, Any]] = {}
-    for name, numbers in ((f"{config.name}-rows", first), (f"{config.name}-set", rest)):
-        remaining = frame[~frame.index.isin(list(faults))] if faults else frame
-        results = _run(context, batch, name, [built[n] for n in numbers], remaining, run_name) if numbers else {}
-        for n in numbers:
-            checks[n], found = _judge(entries[n], results.get(n), config.data.columns)
-            for index in found:
-                faults.setdefault(index, _row_fault(entries[n], config.data.columns))
-            summaries[n] = _summary(entries[n], results.get(n), checks[n])
+
+    def results(name: str, numbers: Sequence[int], rows: pd.DataFrame) -> dict[int, Any]:
+        return _run(context, batch, f"{config.name}-{name}", [built(n) for n in numbers], rows, run_name)
+
+    judged = _set_aside(frame, entries, config.data.columns, results)
+    rest = [n for n, entry in enumerate(entries) if entry.severity != "quarantine"]
+    found = results("set", rest, _without(frame, judged.faults)) if rest else {}
+    for n in rest:
+        judged.checks[n], _ = _judge(entries[n], found.get(n), config.data.columns)
+        judged.summaries[n] = _summary(entries[n], found.get(n), judged.checks[n])
+    escape_values(context.validation_results_store)
     context.build_data_docs(site_names=["site"])
     self_contained(site)
     order = range(len(entries))
-    return Judged(_distinct([checks[n] for n in order]), faults, [summaries[n] for n in order])
+    checks = _distinct([judged.checks[n] for n in order])
+    return Judged(checks, judged.faults, [judged.summaries[n] for n in order])
+
+
+class _Numbered(NamedTuple):
+    """As Judged, by the entry's number."""
+
+    checks: dict[int, Check]
+    faults: dict[int, Fault]
+    summaries: dict[int, dict[str, Any]]
+
+
+def _set_aside(frame: pd.DataFrame, entries: Sequence[Expectation], names: Columns, results: _Results) -> _Numbered:
+    """Judges the entries that may set rows aside. One that did is judged again on what remains: an entry may say more than
+    that about rows, and what it says of the whole must not pass because it named some."""
+    judged = _Numbered({}, {}, {})
+    pending = [n for n, entry in enumerate(entries) if entry.severity == "quarantine"]
+    for turn in range(1, _TURNS + 1):
+        if not pending:
+            break
+        found = results("rows" if turn == 1 else f"rows-{turn}", pending, _without(frame, judged.faults))
+        named: dict[int, list[int]] = {}
+        for n in pending:
+            check, rows = _judge(entries[n], found.get(n), names)
+            if turn > 1 and check.outcome != "pass":
+                first = judged.checks[n]
+                over = "fail" if turn == _TURNS else check.outcome
+                detail = f"{first.detail}; on the rows that remain: {check.detail}"
+                check = first.model_copy(update={"outcome": over, "detail": detail})
+            if turn == 1 or check.outcome != "pass":
+                judged.checks[n] = check
+                judged.summaries[n] = _summary(entries[n], found.get(n), check)
+            if rows and turn < _TURNS:
+                named[n] = rows
+        for n, rows in named.items():
+            for index in rows:
+                judged.faults.setdefault(index, _row_fault(entries[n], names))
+        pending = list(named)
+    return judged
+
+
+def _without(frame: pd.DataFrame, faults: Mapping[int, Fault]) -> pd.DataFrame:
+    return frame[~frame.index.isin(list(faults))] if faults else frame
 
 
 def import_quietly() -> None:
@@ -124,7 +173,8 @@ def _judge(entry: Expectation, result: Any, names: Columns) -> tuple[Check, list
     raised = "Great Expectations gave no result" if result is None else _raised(result)
     values = {} if result is None else result.result or {}
     if raised:
-        outcome, detail = "fail", f"the expectation could not be computed: {raised}"
+        outcome = "warn" if entry.severity == "warn" else "fail"
+        detail = f"the expectation could not be computed: {raised}"
     elif not result.success:
         indices = values.get("unexpected_index_list") or values.get("evergreen_rows") or []
         outcome = "warn" if entry.severity == "warn" else "fail"

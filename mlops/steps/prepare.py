@@ -14,8 +14,9 @@ from mlops.data.copies import Distinct, distinct
 from mlops.data.duplicates import join_units, near_duplicate_groups
 from mlops.data.encode import encoded_columns
 from mlops.data.forms import names_in
+from mlops.data.readers import source_columns
 from mlops.data.snapshots import ROWS, revision
-from mlops.data.splits import Assigned, Texts, group_names, rows_per_split, split_as_given, split_by_hash
+from mlops.data.splits import Assigned, Flags, Texts, group_names, rows_per_split, split_as_given, split_by_hash
 from mlops.data.tokens import TokenizerOf, open_tokenizer
 from mlops.data.usable import report_of, usable_rows
 from mlops.data.words import Indices
@@ -100,12 +101,15 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
     found = distinct(keys, parts - parts.min(initial=0), rows["label"].combine_chunks(), rows["row_id"])
     chosen = rows.take(found.kept).combine_chunks()
     frozen = books.unseen_test_texts(book, chosen["key"])
-    groups = _grouped(chosen, frozen, _threshold(config))
+    tested = np.ones(chosen.num_rows + frozen.num_rows, dtype=bool)
+    tested[: chosen.num_rows] = books.known_splits(book, _column(chosen, "key")) == books.TEST
+    near, groups = _grouped(chosen, frozen, tested, _threshold(config))
     texts = Texts(
         texts=_column(chosen, "text"),
         keys=_column(chosen, "key"),
         labels=_column(chosen, "label").dictionary_encode().indices.to_numpy().astype(np.int64),
         units=_column(chosen, "unit"),
+        near=near,
         groups=groups,
     )
     if isinstance(config.data.splits, Shares):
@@ -134,8 +138,11 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return table[name].combine_chunks() if table.num_rows else pa.array([], table[name].type)
 
 
-def _grouped(chosen: pa.Table, frozen: pa.Table, threshold: float | None) -> Indices:
-    """Groups of the rows, with the frozen test texts behind them: copies, near-duplicates and rows of one unit are together."""
+def _grouped(chosen: pa.Table, frozen: pa.Table, tested: Flags, threshold: float | None) -> tuple[Indices, Indices]:
+    """(groups of copies and near-duplicates; the same with rows of one unit together), the frozen test texts behind the rows.
+
+    tested: which of both are known test texts.
+    """
     import pyarrow as pa
 
     def both(name: str) -> pa.Array:
@@ -147,9 +154,9 @@ def _grouped(chosen: pa.Table, frozen: pa.Table, threshold: float | None) -> Ind
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     groups = first[inverse]
     if threshold is not None and len(first):
-        near = near_duplicate_groups(texts.take(first), threshold)
+        near = near_duplicate_groups(texts.take(first), threshold, tested[first])
         groups = first[near[inverse]]
-    return join_units(groups, units) if units.null_count < len(units) else groups
+    return groups, join_units(groups, units) if units.null_count < len(units) else groups
 
 
 def _judge(config: PipelineConfig, cleaned: _Cleaned, chosen: pa.Table, labels: list[str]) -> Verdict:
@@ -170,7 +177,7 @@ def _judge(config: PipelineConfig, cleaned: _Cleaned, chosen: pa.Table, labels: 
             detail=f"no row in train of: {', '.join(missing[:20])}" if missing else "",
         )
     )
-    checks += _leak_checks(cleaned, chosen)
+    checks += _leak_checks(cleaned, chosen, source_columns(config).group or "unit")
     for name, count, detail in (
         ("rows:contradicting", len(cleaned.found.contradicting), "rows dropped: their texts have more than one label"),
         ("rows:label_issue", cleaned.dropped, "rows dropped from train: their labels are probably wrong"),
@@ -188,8 +195,11 @@ def _mask(flags: Any) -> pa.Array:
     return pa.array(flags)
 
 
-def _leak_checks(cleaned: _Cleaned, chosen: pa.Table) -> list[Check]:
-    """How many rows were kept out of training because they are test rows once more, or resemble them."""
+def _leak_checks(cleaned: _Cleaned, chosen: pa.Table, unit: str) -> list[Check]:
+    """How many rows were kept out of training because they are test rows once more, resemble them or are of a test unit.
+
+    unit: what the source calls columns.group.
+    """
     splits = cleaned.assigned.splits
     copied = cleaned.rows.take(cleaned.found.copies).combine_chunks()
     where = books.known_splits(cleaned.assigned.book, _column(copied, "key"))
@@ -197,14 +207,16 @@ def _leak_checks(cleaned: _Cleaned, chosen: pa.Table) -> list[Check]:
     for name in ("test", "validation"):
         copies = copied.filter(_mask(where == books.CODES[name]))
         near = cleaned.assigned.leaks.get(name, 0)
-        count = copies.num_rows + near
+        mates = cleaned.assigned.leaks.get("unit", 0) if name == "test" else 0
+        count = copies.num_rows + near + mates
         detail = ""
         if count:
-            out = chosen.filter(_mask(splits == books.KEPT_OUT)) if near else chosen.slice(0, 0)
+            out = chosen.filter(_mask(splits == books.KEPT_OUT)) if near + mates else chosen.slice(0, 0)
             ids = ", ".join([*copies["row_id"].to_pylist()[:3], *out["row_id"].to_pylist()[:3]])
-            detail = (
-                f"rows kept out of training: {copies.num_rows} copies and {near} near-duplicates of {name} rows: {ids}"
-            )
+            detail = f"rows kept out of training: {copies.num_rows} copies and {near} near-duplicates of {name} rows"
+            if mates:
+                detail += f", and {mates} others of a {unit} that has test rows"
+            detail += f": {ids}"
         outcome: Outcome = "warn" if count and name == "test" else "pass"
         checks.append(Check(name=f"leaks:{name}", observed=count, allowed=0, outcome=outcome, detail=detail))
     return checks

@@ -169,6 +169,28 @@ def test_many_copies_of_one_template_take_no_quadratic_time() -> None:
     assert time.perf_counter() - started < 20
 
 
+def test_a_run_of_marks_inside_a_word_takes_no_quadratic_time() -> None:
+    started = time.perf_counter()
+    assert words_of(f"_.a{'-' * 200_000}b\u0301!") == [f"a{'-' * 200_000}b"]
+    assert words_of("-" * 200_000) == []
+    assert time.perf_counter() - started < 5
+
+
+def test_a_marked_text_in_a_crowd_of_boilerplate_misses_no_pair(caplog: pytest.LogCaptureFixture) -> None:
+    chance = random.Random(0)
+    shared = [f"shared{n}" for n in range(30)]
+    rows = [[*shared, *(f"u{chance.randrange(10**9)}" for _ in range(7))] for _ in range(6000)]
+    pairs = [[*row[:-4], *(f"v{n}x{m}" for m in range(4))] for n, row in enumerate(rows[:400])]
+    texts = pa.array([" ".join(row) for row in rows + pairs])
+    marked = np.zeros(len(texts), dtype=bool)
+    marked[:400] = True
+    started = time.perf_counter()
+    groups = near_duplicate_groups(texts, 0.79, marked)
+    assert (groups[:400] == groups[6000:]).all()
+    assert "near-duplicates: up to " in caplog.text
+    assert time.perf_counter() - started < 60
+
+
 def test_units_join_groups() -> None:
     def units(roots: list[int], *names: str | None) -> list[int]:
         return list(join_units(np.array(roots), pa.array(names, pa.string())).tolist())

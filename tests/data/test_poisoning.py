@@ -66,3 +66,12 @@ def test_too_few_rows_say_nothing_and_the_answer_is_the_same_each_time() -> None
     assert class_shift(*OLD, *rows(60, 5)) == []
     assert class_shift(*OLD, [], []) == []
     assert class_shift(*OLD, *rows(300, 6), max_rows=500) == class_shift(*OLD, *rows(300, 6), max_rows=500)
+
+
+def test_old_rows_of_one_label_have_nothing_to_disagree_with() -> None:
+    texts, labels = (
+        list(column) for column in zip(*((t, n) for t, n in zip(*OLD, strict=True) if n == "label-0"), strict=True)
+    )
+    (shift,) = class_shift(texts, labels, *rows(300, 7))
+    assert (shift.label, shift.disagreement, shift.effect) == ("label-0", 0, 0)
+    assert shift.distance < 0.05

@@ -62,6 +62,22 @@ def test_equal_rows_give_equal_bytes_and_the_labels_of_good_rows(tmp_path: Path)
     assert pq.read_schema(paths[0]).names == ["row_id", "text", "label", "problem", "digest", "group", "time"]
 
 
+def test_the_bytes_do_not_depend_on_what_was_cut_before(tmp_path: Path) -> None:
+    rows = [*map(record, range(40_000))]
+    rows[500:560] = [Record(f"id{n}", {"text": "x" * 1_000_000, "label": "sun"}) for n in range(500, 560)]
+    path, full, cut = tmp_path / "a.parquet", tmp_path / "full.parquet", tmp_path / "b.parquet"
+    write_raw(tables(rows, Columns(), 1 << 21, Plain()), path, Columns(), one)
+    write_raw(tables([record(99_999), *rows], Columns(), 1 << 21, Plain()), full, Columns(), one)
+    flags = np.ones(40_001, dtype=bool)
+    flags[0] = False
+    keep_rows(full, cut, flags, {}, one)
+    assert cut.read_bytes() == path.read_bytes()
+    groups = [pq.ParquetFile(path).metadata.row_group(n).num_rows for n in range(pq.ParquetFile(path).num_row_groups)]
+    assert sum(groups) == 40_000
+    assert max(groups) == 1 << 14
+    assert groups[0] < 600
+
+
 @pytest.mark.parametrize("careful", [False, True])
 def test_the_quick_way_and_the_careful_one_agree(careful: bool) -> None:
     rows = [

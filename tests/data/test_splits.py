@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops.config_data import Shares
-from mlops.data.book import CODES, NAMES, book_schema, empty_book
+from mlops.data.book import CODES, NAMES, book_schema, empty_book, unseen_test_texts
+from mlops.data.duplicates import join_units
 from mlops.data.splits import Assigned, Texts, group_names, positions, split_as_given, split_by_hash
 from mlops.data.text import digests
 
@@ -21,16 +22,18 @@ OUT = "kept_out"
 def texts(
     *rows: tuple[str, str], labels: Sequence[int] = (), unit: dict[str, str] | None = None, frozen: Sequence[str] = ()
 ) -> Texts:
-    """Rows of (text, group); frozen: the groups of test texts that are no longer in the source."""
+    """Rows of (text, what it resembles); frozen: what test texts resemble that are no longer in the source."""
     names = pa.array([name for name, _ in rows], pa.string())
     first: dict[str, int] = {}
-    groups = [first.setdefault(group, number) for number, group in enumerate([g for _, g in rows] + list(frozen))]
+    near = np.array([first.setdefault(group, n) for n, group in enumerate([g for _, g in rows] + list(frozen))])
+    units = pa.array([(unit or {}).get(name) for name, _ in rows], pa.string())
     return Texts(
         texts=names,
         keys=digests(names, folded=True),
         labels=np.array(labels or [0] * len(rows), dtype=np.int64),
-        units=pa.array([(unit or {}).get(name) for name, _ in rows], pa.string()),
-        groups=np.array(groups, dtype=np.int64),
+        units=units,
+        near=near.astype(np.int64),
+        groups=join_units(near.astype(np.int64), pa.concat_arrays([units, pa.nulls(len(frozen), pa.string())])),
     )
 
 
@@ -101,10 +104,40 @@ def test_new_relatives_of_train_and_validation_join_them() -> None:
     assert assigned.leaks == {"validation": 1}
 
 
-def test_a_unit_that_was_in_test_sends_nothing_new_to_train() -> None:
+def test_new_texts_of_a_test_unit_join_test_unless_they_resemble_what_is_known() -> None:
     book = known({"old": "ann", "other": "bob"}, old="test", other="train")
-    assigned = split_by_hash(texts(("n1", "n1"), ("n2", "n2"), unit={"n1": "ann", "n2": "bob"}), SHARES, book)
-    assert named(assigned) == [OUT, "train"]
+    unit = {"n1": "ann", "n2": "bob", "copied": "ann", "taught": "ann", "theirs": "bob"}
+    rows = texts(
+        *(("n1", "n1"), ("n2", "n2"), ("copied", "old"), ("other", "other"), ("taught", "other"), ("theirs", "old")),
+        unit=unit | {"other": "bob"},
+        frozen=["old"],
+    )
+    assigned = split_by_hash(rows, SHARES, book)
+    # A text that trains is not lost because somebody in test says the like, nor a user who says what test has said.
+    assert named(assigned) == ["test", "train", OUT, "train", OUT, OUT]
+    assert assigned.leaks == {"test": 2, "unit": 1}
+
+
+def test_units_named_after_the_first_run_are_learned_from_what_the_book_has() -> None:
+    book = known(a="test", b="train", c="train", d="validation")
+    unit = {"a": "ann", "b": "ann", "c": "bob", "d": "cid", "new": "ann", "more": "cid"}
+    assigned = split_by_hash(texts(*((name, name) for name in unit), unit=unit), SHARES, book)
+    assert named(assigned) == ["test", OUT, "train", "validation", "test", "validation"]
+    assert assigned.leaks == {"unit": 1}
+    # What they wrote first has left the source: the book has their names now.
+    later = split_by_hash(texts(("x", "x"), ("y", "y"), unit={"x": "ann", "y": "bob"}), SHARES, assigned.book)
+    assert named(later) == ["test", "train"]
+
+
+def test_who_repeats_a_test_text_stays_where_they_are() -> None:
+    book = known({"thanks": "ann", "b": "bob"}, thanks="test", b="train")
+    for name in ("bob", "cid"):
+        rows = texts(("thanks", "t"), ("b", "b"), unit={"thanks": name, "b": "bob"})
+        assigned = split_by_hash(rows, Shares(train=0.98, validation=0.01, test=0.01), book)
+        assert named(assigned) == [OUT, "train"]
+        assert assigned.leaks == {"test": 1}
+        again = split_by_hash(texts(("z", "z"), unit={"z": "bob"}), SHARES, assigned.book)
+        assert named(again) == ["train"]
 
 
 def test_a_few_rows_fill_every_split_and_no_label_loses_its_last_row_of_train() -> None:
@@ -193,3 +226,76 @@ def test_no_text_once_in_test_ever_trains(growth: list[list[tuple[int, int]]], f
         again = split_by_hash(rows, SHARES, assigned.book)
         assert (named(again), again.leaks) == (splits, assigned.leaks)
         book = assigned.book
+
+
+USERS = st.one_of(st.none(), st.integers(0, 6))
+WINDOW = st.lists(st.tuples(st.integers(0, 60), USERS), min_size=1, max_size=25, unique_by=lambda row: row[0])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(WINDOW, min_size=2, max_size=8), st.integers(1, 4), st.booleans())
+def test_units_and_resembling_texts_never_cross_however_the_window_slides(
+    windows: list[list[tuple[int, int | None]]], alike: int, growing: bool
+) -> None:
+    """Texts 0..60, `alike` of which in a row resemble each other, by users who also say what others have said."""
+    book = empty_book()
+    rows: dict[int, int | None] = {}
+    ever: dict[str, set[int]] = {"train": set(), "validation": set(), "test": set()}
+    lived: dict[int, set[str]] = {}
+    for window in windows:
+        rows = rows | dict(window) if growing else dict(window)
+        numbers = {f"k{number}": number for number in rows}
+        gone = unseen_test_texts(book, digests(pa.array(list(numbers)), folded=True))["text"].to_pylist()
+        held = texts(
+            *((name, f"g{number // alike}") for name, number in numbers.items()),
+            unit={name: f"u{rows[number]}" for name, number in numbers.items() if rows[number] is not None},
+            frozen=[f"g{int(name[1:]) // alike}" for name in gone],
+        )
+        assigned = split_by_hash(held, SHARES, book)
+        found = dict(zip(rows, named(assigned), strict=True))
+        seen = {row["text"] for row in book.to_pylist()} | set(entries_of(book))
+        for number, split in found.items():
+            user = rows[number]
+            if split != OUT:
+                ever[split].add(number)
+                lived.setdefault(user, set()).add(split) if user is not None else None
+            relatives = [other for other in range(61) if other // alike == number // alike]
+            unclaimed = not any(other in rows or f"k{other}" in seen for other in relatives if other != number)
+            if user is not None and "test" in lived.get(user, ()) and unclaimed and f"k{number}" not in seen:
+                assert split == "test"
+        test = {number // alike for number in ever["test"]}
+        assert not {number // alike for number, split in found.items() if split in ("train", "validation")} & test
+        now = {name: {n // alike for n, split in found.items() if split == name} for name in ("train", "validation")}
+        assert not now["train"] & now["validation"]
+        # Whose texts were all kept out may train later, but nobody is ever in test who is not always.
+        assert all(len(splits) == 1 or "test" not in splits for splits in lived.values()), lived
+        assert all(len({found[n] for n in rows if rows[n] == user} - {OUT}) <= 1 for user in lived)
+        again = split_by_hash(held, SHARES, assigned.book)
+        assert [n for n, m in zip(found.values(), named(again), strict=True) if n not in (OUT, m)] == []
+        book = assigned.book
+
+
+def entries_of(book: pa.Table) -> list[str]:
+    """The texts k0..k60 that a book has."""
+    names = [f"k{number}" for number in range(61)]
+    keys = digests(pa.array(names), folded=True).to_pylist()
+    known_keys = set(book["key"].to_pylist())
+    return [name for name, key in zip(names, keys, strict=True) if key in known_keys]
+
+
+def test_a_fixed_population_keeps_its_test_set_for_ever() -> None:
+    book, counts = empty_book(), []
+    everything: dict[str, str] = {}
+    for month in range(24):
+        names = {f"m{month} n{n}": f"u{n % 100}" for n in range(300)}
+        gone = unseen_test_texts(book, digests(pa.array(list(names)), folded=True))["text"].to_pylist()
+        # A few say each month what somebody has said before.
+        said = {name: f"said {n % 7}" if n % 50 == month % 50 else name for n, name in enumerate(names)}
+        everything |= said
+        rows = texts(*said.items(), unit=names, frozen=[everything[name] for name in gone])
+        assigned = split_by_hash(rows, Shares(), book)
+        counts.append(Counter(named(assigned)))
+        book = assigned.book
+    assert all(
+        count["test"] > 0.5 * counts[0]["test"] and count["train"] > 0.9 * counts[0]["train"] for count in counts
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import unicodedata
 
 import pyarrow as pa
@@ -21,6 +22,30 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     assert "  " not in once
     assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in once)
     once.encode("utf-8")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text("ae\u0301\u0316\u0344\u0f73\u0f71\u1e69\u3002\u200d ", max_size=6), st.integers(1, 50))
+def test_normalising_runs_of_marks_twice_changes_nothing(text: str, times: int) -> None:
+    once = normalise(f"a{text * times}b")
+    assert normalise(once) == once
+
+
+def test_marks_without_end_take_no_quadratic_time_and_ordinary_ones_stay() -> None:
+    started = time.perf_counter()
+    for marks in ("\u0300\u0316", "\u0344\u0316", "\u0f73\u0f71"):
+        assert len(normalise(f"a{marks * 100_000}")) < 70
+        assert normalise(f"a{marks * 10}") == unicodedata.normalize("NFC", f"a{marks * 10}")
+    assert time.perf_counter() - started < 10
+    for text in ("\u3002" * 200, "\U0001f44d\U0001f3fd" * 60, "\u0e01\u0e31\u0e49" * 40, "\u05d1\u05b0\u05bc" * 40):
+        assert normalise(text) == unicodedata.normalize("NFC", text)
+
+
+def test_every_mark_that_nfc_sorts_is_counted() -> None:
+    for code in (*range(0xD800), *range(0xE000, sys.maxunicode + 1)):
+        first = unicodedata.normalize("NFD", chr(code))[0]
+        if unicodedata.combining(first):
+            assert len(unicodedata.normalize("NFD", normalise(f"a{chr(code) * 70}"))) <= 62, f"U+{code:04X}"
 
 
 def test_every_control_format_and_surrogate_character_goes_and_no_letter() -> None:

@@ -30,6 +30,15 @@ SUITE = [
     {"type": "expect_share_of_near_duplicates_to_be_at_most", "kwargs": {"max_share": 0.0}, "severity": "warn"},
     {"type": "expect_new_rows_to_resemble_old_ones", "severity": "warn"},
 ]
+HOSTILE = '<img src=//elsewhere.example/p.png onerror="document.title=1"><script>document.title=2</script>'
+# Great Expectations' own show single values in other places than ours.
+THEIRS = [
+    {"type": "expect_column_values_to_not_match_regex", "kwargs": {"column": "text", "regex": "elsewhere"}},
+    {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "label", "value_set": ["sun", "rain"]}},
+    {"type": "expect_column_distinct_values_to_be_in_set", "kwargs": {"column": "label", "value_set": ["sun"]}},
+    {"type": "expect_column_most_common_value_to_be_in_set", "kwargs": {"column": "label", "value_set": ["fog"]}},
+    {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "label"}},
+]
 ROWS = [{"text": text, "label": "sun" if n % 2 else "rain"} for n, text in enumerate(sentences(160))]
 ODD = [
     {"text": ROWS[0]["text"].upper(), "label": "sun"},
@@ -66,15 +75,21 @@ def test_the_verdict_says_what_each_found(judged: tuple[Verdict, Path, PipelineC
     assert verdict.outcome == "pass", verdict.explain()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no chromium or google-chrome on the PATH")
-def test_a_browser_shows_our_renderings(judged: tuple[Verdict, Path, PipelineConfig], tmp_path: Path) -> None:
-    _, folder, _ = judged
+def in_a_browser(folder: Path, profile: Path) -> str:
+    """The pages of single validations as a browser has them once it has read and run them."""
     shown = ""
     for page in sorted((folder / "validations").rglob("*.html")):
         command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
         command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+        command += [f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
         shown += subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return shown
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no chromium or google-chrome on the PATH")
+def test_a_browser_shows_our_renderings(judged: tuple[Verdict, Path, PipelineConfig], tmp_path: Path) -> None:
+    _, folder, _ = judged
+    shown = in_a_browser(folder, tmp_path / "profile")
     text = " ".join(text_of(shown).split())
     for said in (
         "must have at least 100 rows; allowed labels: sun, rain.",
@@ -93,6 +108,40 @@ def test_a_browser_shows_our_renderings(judged: tuple[Verdict, Path, PipelineCon
     assert "https://" not in re.sub(r'href="https://[^"]*"', "", shown)
     # What the data holds is shown, not run.
     assert "<b>oops</b>" not in shown
+
+
+def hostile_pages(tmp_path: Path) -> Path:
+    """The folder of pages about rows whose texts and labels are markup."""
+    odd = [{"text": f"{HOSTILE} {text} \ufffd", "label": HOSTILE} for text in sentences(6, 900)]
+    path = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    config = pipeline(path, suite=[{**entry, "severity": "warn"} for entry in [*SUITE, *THEIRS]])
+    record(open_store(), source(config))
+    write_jsonl(path, [*ROWS, *odd])
+    raw = source(config)
+    validate(config, raw, BASE, raw.parent_sha256)
+    return docs_folder(config.name, raw.revision)
+
+
+def test_markup_in_the_data_is_text_in_every_page(tmp_path: Path) -> None:
+    pages = [page.read_text(encoding="utf-8") for page in hostile_pages(tmp_path).rglob("*.html")]
+    assert len(pages) >= 2
+    assert "elsewhere.example" in "".join(pages)
+    for html in pages:
+        assert "<img src=//elsewhere" not in html
+        assert "<script>document" not in html
+        assert html.index("Content-Security-Policy") < html.index("<style")
+        assert not re.search(r"""<(?:link|img|script)[^>]*(?:href|src)=["']?(?:https?:)?//""", html)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no chromium or google-chrome on the PATH")
+def test_a_browser_runs_nothing_that_the_data_brings(tmp_path: Path) -> None:
+    folder = hostile_pages(tmp_path)
+    # Also where markup would come through, as it did before values were escaped.
+    for page in folder.rglob("*.html"):
+        page.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{HOSTILE}</body>"), encoding="utf-8")
+    shown = in_a_browser(folder, tmp_path / "profile")
+    assert re.findall(r"<title>(\d)</title>", shown) == []
+    assert "must have at least 100 rows" in " ".join(text_of(shown).split())
 
 
 def text_of(html: str) -> str:

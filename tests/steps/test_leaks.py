@@ -17,8 +17,8 @@ from mlops.types import Snapshot
 ROWS: list[dict[str, Any]] = [{"text": text, "label": ("sun", "rain")[n % 2]} for n, text in enumerate(sentences(150))]
 
 
-def run(path: Path, rows: list[dict[str, Any]]) -> Snapshot:
-    config = pipeline(write_jsonl(path, rows))
+def run(path: Path, rows: list[dict[str, Any]], **data: Any) -> Snapshot:
+    config = pipeline(write_jsonl(path, rows), data=data)
     raw = source(config)
     return prepare(config, raw, validate(config, raw), BASE)
 
@@ -81,3 +81,34 @@ def test_ten_percent_replaced_in_long_texts_of_real_words(tmp_path: Path) -> Non
     second = run(path, [*long, *planted])
     assert not texts(second, "train", "validation") & {row["text"].casefold() for row in planted}
     assert leaks(second) == len(planted)
+
+
+def test_a_window_over_the_same_users_never_runs_out_of_test_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"text": text, "label": ("sun", "rain")[n % 2], "user": f"u{n % 40}", "at": f"2024-{1 + n // 120:02d}-15"}
+        for n, text in enumerate(sentences(480))
+    ]
+    data = {"columns": {"group": "user"}, "window": {"column": "at", "last": "10d"}}
+    tested: set[str] = set()
+    for month in range(1, 5):
+        found = run(path, rows[: 120 * month], **data)
+        users = {name: {row["unit"] for row in table(ref)} for name, ref in found.splits.items()}
+        assert found.rows["test"] >= 3, found.rows
+        tested |= users["test"]
+        assert not (users["train"] | users["validation"]) & tested
+        assert leaks(found) == 0
+
+
+def test_rows_kept_out_for_their_unit_are_not_called_near_duplicates(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    first = run(path, ROWS)
+    (tested, trained) = (table(first.splits[name])[0]["text"] for name in ("test", "train"))
+    # Named only now: both rows are of one user, whose other row was in test.
+    second = run(path, [row | {"user": "ann" if row["text"] in (tested, trained) else None} for row in ROWS],
+                 columns={"group": "user"})  # fmt: skip
+    assert second.verdict is not None
+    (check,) = (check for check in second.verdict.checks if check.name == "leaks:test")
+    assert check.observed == 1
+    assert "0 copies and 0 near-duplicates of test rows, and 1 others of a user that has test rows: " in check.detail
+    assert trained.casefold() not in texts(second, "train", "validation", "test")

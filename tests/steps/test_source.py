@@ -135,6 +135,31 @@ def test_new_rows_are_those_that_the_last_retrain_had_not(tmp_path: Path) -> Non
     assert (again.new_rows, again.parent_sha256) == (0, first.revision)
 
 
+def test_new_rows_are_examples_that_can_train(tmp_path: Path) -> None:
+    store, path = open_store(), tmp_path / "rows.jsonl"
+    unlabelled = [{"text": f"broken {n}", "label": None} for n in range(3)]
+
+    def new(rows: list[dict[str, object]]) -> int | None:
+        return source(pipeline(write_jsonl(path, rows))).new_rows
+
+    write_jsonl(path, [*DAYS[:10], *unlabelled])
+    record(store, source(pipeline(path)))
+    assert new([*DAYS[:10], *unlabelled, *[{"text": "one new text", "label": "sun"}] * 50]) == 1
+    assert new([*DAYS[:10], *({"text": f"no label {n}"} for n in range(50))]) == 0
+    # Labels that were corrected, and rows that were of no use and are now.
+    assert new([*({**row, "label": "fog"} for row in DAYS[:4]), *DAYS[4:10], *unlabelled]) == 4
+    assert new([*DAYS[:10], *({**row, "label": "sun"} for row in unlabelled)]) == 3
+
+
+def test_a_window_that_keeps_the_same_rows_is_the_same_snapshot(tmp_path: Path) -> None:
+    rows = [{"id": f"{n}", "text": f"text {n}", "label": "ab"[n % 2], "at": "2024-06-01"} for n in range(9000)]
+    data = {"window": {"column": "at", "last": "30d"}, "columns": {"id": "id"}}
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    first = source(pipeline(path, data=data))
+    write_jsonl(path, [{"id": "old", "text": "old", "label": "a", "at": "2020-01-01"}, *rows])
+    assert source(pipeline(path, data=data)).revision == first.revision
+
+
 def test_too_few_new_rows_skip_the_run(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", DAYS[:5])
     config = pipeline(path, data={"min_new_rows": 4})

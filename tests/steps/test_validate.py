@@ -10,6 +10,7 @@ import pytest
 from sources import BBC, pipeline, sentences, table, write_jsonl
 
 from mlops.config import PipelineConfig
+from mlops.data.parents import record
 from mlops.errors import UserError
 from mlops.steps.source import source
 from mlops.steps.validate import validate
@@ -199,13 +200,62 @@ def test_a_quarantine_entry_that_names_no_rows_fails(tmp_path: Path) -> None:
     assert "names no rows" in check(verdict, "expect_table_row_count_to_equal").detail
 
 
-def test_what_is_raised_inside_an_expectation_is_a_failure(tmp_path: Path) -> None:
+def test_an_entry_that_sets_rows_aside_is_judged_again_on_what_remains(tmp_path: Path) -> None:
+    odd = [{"text": text, "label": "odd"} for text in sentences(3, 900)]
+    entry = {"type": "expect_labels_to_have_rows", "severity": "quarantine"}
+    kwargs = {"labels": ["sun", "rain"], "min_rows": 5}
+    enough = judge(over(tmp_path, [*GOOD, *odd], {**entry, "kwargs": kwargs}))
+    found = check(enough, "expect_labels_to_have_rows")
+    assert (enough.outcome, found.outcome, len(reasons(enough))) == ("pass", "warn", 3)
+    gone = judge(over(tmp_path, [*GOOD, *odd], {**entry, "kwargs": {**kwargs, "labels": ["sun", "rain", "gone"]}}))
+    found = check(gone, "expect_labels_to_have_rows")
+    assert (gone.outcome, found.outcome, len(reasons(gone))) == ("fail", "fail", 3)
+    assert "3 rows set aside" in found.detail
+    assert "on the rows that remain: 'gone' has 0 rows" in found.detail
+    # What another entry sets aside leaves too few of a label: these go too, and nothing is left to fail.
+    few = {"type": "expect_column_values_to_not_match_regex", "kwargs": {"column": "text", "regex": "^item91"}}
+    rows = [*GOOD, *odd, *({"text": text, "label": "fog"} for text in sentences(8, 908))]
+    both = judge(over(tmp_path, rows, {**few, "severity": "quarantine"}, {**entry, "kwargs": {"min_rows": 7}}))
+    assert (both.outcome, len(reasons(both))) == ("pass", 11)
+
+
+def test_what_an_earlier_suite_set_aside_is_not_shown_with_a_later_one(tmp_path: Path, home: Path) -> None:
+    entry = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "text", "regex": "^item1"}}
+    config = over(tmp_path, GOOD, {**entry, "severity": "quarantine"})
+    raw = source(config)
+    assert reasons(validate(config, raw))
+    folder = home / "quarantine" / "tiny" / raw.revision[:12]
+    assert (folder / "rows.jsonl").exists()
+    later = over(tmp_path, GOOD, {**entry, "severity": "warn"})
+    assert reasons(validate(later, source(later))) == {}
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("severity", "outcome"), [("fail", "fail"), ("quarantine", "fail"), ("warn", "warn")])
+def test_what_is_raised_inside_an_expectation_counts_by_its_severity(
+    tmp_path: Path, severity: str, outcome: str
+) -> None:
     entry = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "text", "regex": "("}}
-    verdict = judge(over(tmp_path, GOOD, {**entry, "severity": "warn"}))
+    verdict = judge(over(tmp_path, GOOD, {**entry, "severity": severity}))
     found = check(verdict, "expect_column_values_to_match_regex:text")
-    assert (verdict.outcome, found.outcome, found.observed) == ("fail", "fail", None)
+    assert (verdict.outcome, found.outcome, found.observed) == (
+        "fail" if outcome == "fail" else "pass", outcome, None,
+    )  # fmt: skip
     assert "could not be computed" in found.detail
     assert "missing )" in found.detail
+
+
+def test_a_batch_that_leaves_one_label_among_the_old_rows_is_judged_by_its_words(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"text": row["text"], "label": "sun"} for row in GOOD])
+    config = pipeline(path)
+    record(open_store(), source(config))
+    more = [{"text": text, "label": ("sun", "rain")[n % 2]} for n, text in enumerate(sentences(80, 900))]
+    write_jsonl(path, [*({"text": row["text"], "label": "sun"} for row in GOOD), *more])
+    raw = source(config)
+    verdict = validate(config, raw, parent=raw.parent_sha256)
+    found = check(verdict, "expect_new_rows_to_resemble_old_ones")
+    assert verdict.outcome == "pass", verdict.explain()
+    assert found.detail.startswith("sun: effect 0.00, distance ")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +279,21 @@ def test_what_is_raised_inside_an_expectation_is_a_failure(tmp_path: Path) -> No
         (
             {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "label", "value_set": [True, "sun"]}},
             "found True; .*put the label in quotes",
+        ),
+        (
+            {"type": "expect_new_rows_to_resemble_old_ones", "kwargs": {"max_novel": 0}},
+            "wrong arguments: max_novel: found 0.0; allowed: a number above 0",
+        ),
+        (
+            {
+                "type": "expect_new_rows_to_resemble_old_ones",
+                "kwargs": {"max_effect": -1, "max_distance": float("nan")},
+            },
+            "max_effect: found -1.0; .*max_distance: found nan; allowed: a number above 0",
+        ),
+        (
+            {"type": "expect_label_shares_to_resemble_parent", "kwargs": {"max_effect": 0}},
+            "max_effect: found 0.0; allowed: a number above 0",
         ),
         (
             {"type": "expect_column_values_to_not_be_in_set", "kwargs": {"column": "label", "value_set": [None]}},

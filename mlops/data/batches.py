@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlops.config import Columns
-from mlops.data.rows import Record, Row, label_cell, plain_cell, showable, text_cell
+from mlops.data.rows import WHOLE, Record, Row, label_cell, plain_cell, showable, text_cell
 from mlops.data.text import digests, normalise_all
 
 if TYPE_CHECKING:
@@ -103,11 +103,12 @@ def _texts(values: list[Any]) -> pa.Array:
 
 
 def _plain(values: list[Any]) -> pa.Array:
-    """Ids, groups, times: text as it is."""
+    """Ids, groups, times: text as it is, where `plain_cell` would leave it so."""
     import pyarrow.compute as pc
 
     found = _texts(values)
-    if pc.min(pc.binary_length(found)).as_py() == 0:
+    sizes = pc.min_max(pc.binary_length(found)).as_py()
+    if sizes["min"] == 0 or (sizes["max"] or 0) > WHOLE:
         raise _NotPlain
     return found
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 PREVIEW = 1000  # characters kept of a text that has a problem
+WHOLE = 1000  # characters of an id, a group or a time that is kept as it is
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -76,15 +79,28 @@ def text_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
 
 def label_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
     """A label cell as (label, problem): numbers and booleans become their string, 3.0 becomes "3"; empty is none."""
-    if isinstance(value, bool | int):
+    value = plain_number(value)
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         value = str(value)
-    elif isinstance(value, float) and math.isfinite(value):
-        # A whole-numbered column with one gap arrives as floats; its labels must not change with the gap.
-        value = str(int(value)) if value.is_integer() else str(value)
     label, problem = text_cell(value, max_bytes)
     if label is not None and problem is None:
         label = label.strip() or None
     return label, problem
+
+
+def plain_number(value: Any) -> Any:
+    """Whole floats and Decimals as integers, other Decimals as floats; what is neither as it is.
+
+    A whole-numbered column with one gap arrives as floats, and a database's as Decimals: what the column holds must not
+    change with the gap, nor with the format.
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Decimal):
+        # Python writes no integer of more than 4,300 digits; a float holds 309.
+        whole = value.is_finite() and value.adjusted() < 309 and value == value.to_integral_value()
+        return int(value) if whole else float(value)
+    return value
 
 
 def _size(text: str) -> int:
@@ -101,11 +117,20 @@ def encodable(text: str) -> bool:
 
 
 def plain_cell(value: Any) -> str | None:
-    """An id, group or time cell as text; none stays none, dates become ISO 8601."""
+    """An id, group or time cell as text; none stays none, dates become ISO 8601, 17.0 becomes "17"."""
+    value = plain_number(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bytes):
-        return bytes_preview(value)
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
-    return showable(str(value)) or None
+        value = value.decode("utf-8", "surrogateescape")
+    elif hasattr(value, "isoformat"):
+        value = value.isoformat()
+    text = str(value)
+    # Cut, two groups that start alike would be one; whole, a thousand of them would fill the memory.
+    return (showable(text) if len(text) <= WHOLE else _short(text)) or None
+
+
+def _short(text: str) -> str:
+    """A long name by its start and its digest: equal names stay equal, others stay apart."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{showable(text, 100)}… ({len(text)} characters, sha256 {digest})"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Collection, Iterable
 from decimal import Decimal
+from itertools import islice
 from typing import Any, NamedTuple
 
 PREVIEW = 1000  # characters kept of a text that has a problem
 WHOLE = 1000  # characters of an id, a group or a time that is kept as it is
+
+_NAMES = 1000  # of columns that an error may choose from
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -44,6 +48,13 @@ class Record(NamedTuple):
     preview: str | None = None
 
 
+def note_columns(seen: dict[str, None], names: Collection[str], wanted: Iterable[str]) -> None:
+    """Notes the columns that a reader came across: a thousand names, and always those that matter."""
+    if len(seen) < _NAMES and not all(map(seen.__contains__, names)):
+        seen.update(dict.fromkeys(map(showable, islice(names, _NAMES))))
+    seen.update(dict.fromkeys(name for name in wanted if name in names))
+
+
 def showable(text: str, limit: int = PREVIEW) -> str:
     """At most `limit` characters that can be written as UTF-8; what cannot is replaced."""
     return _UNWRITABLE.sub("\ufffd", text[:limit])
@@ -66,7 +77,7 @@ def text_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
         except UnicodeDecodeError:
             return bytes_preview(value), "invalid_utf8"
     if not isinstance(value, str):
-        return showable(repr(value)[: 4 * PREVIEW]), "not_text"
+        return showable(_written(value)), "not_text"
     # A character is one to four bytes: only in between is the exact size needed.
     if len(value) > max_bytes or (len(value) * 4 > max_bytes and _size(value) > max_bytes):
         return showable(value), "too_large"
@@ -103,6 +114,14 @@ def plain_number(value: Any) -> Any:
     return value
 
 
+def _written(value: Any) -> str:
+    """A value as Python writes it; JSON may be nested deeper than that."""
+    try:
+        return repr(value)
+    except RecursionError:
+        return f"{type(value).__name__}, nested too deep to be shown"
+
+
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
@@ -125,7 +144,7 @@ def plain_cell(value: Any) -> str | None:
         value = value.decode("utf-8", "surrogateescape")
     elif hasattr(value, "isoformat"):
         value = value.isoformat()
-    text = str(value)
+    text = value if isinstance(value, str) else _written(value)
     # Cut, two groups that start alike would be one; whole, a thousand of them would fill the memory.
     return (showable(text) if len(text) <= WHOLE else _short(text)) or None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from mlops.data.rows import Record, plain_number, showable
+from mlops.data.rows import Record, note_columns, plain_number, showable
 from mlops.errors import SourceError
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _rows(
     options = {"no_parameters": True, "stream_results": True, "yield_per": _BATCH, "sqlite_raw_colnames": True}
     result = connection.exec_driver_sql(query, execution_options=options)
     names = list(result.keys())
-    seen.update(dict.fromkeys(map(showable, names[:1000])))
+    note_columns(seen, names, wanted)
     columns = {name: names.index(name) for name in dict.fromkeys(wanted) if name in names}
     for name in columns:
         if names.count(name) > 1:

@@ -110,7 +110,8 @@ class Window(Section):
     """Which rows of a growing source are used: those of the last days by a time column, or the newest so many.
 
     last: a span such as 180d, 26w, 36h, counted back from the newest row. format: how the times are written, in the
-    signs of strptime; none takes ISO 8601. rows: the newest by the time column, where there is one, else the last read.
+    signs of strptime; none takes ISO 8601 and seconds since 1970. rows: the newest by the time column, where there is
+    one, else the last read.
     """
 
     column: Annotated[str, Field(min_length=1)] | None = None

@@ -175,6 +175,11 @@ class DataSection(Section):
     def _some_source(self) -> DataSection:
         if self.source is None and isinstance(self.splits, Shares):
             raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
+        window, time = self.window and self.window.column, self.columns.time
+        if window and time and window != time:
+            raise ValueError(
+                f"data.window.column is {window!r}, data.columns.time {time!r}; rows have one time: name one"
+            )
         extra = [name for name in ("id", "time", "group") if getattr(self.columns, name)]
         extra += ["window.column"] if self.window and self.window.column else []
         if self.format == "text-folders" and extra:

@@ -46,8 +46,8 @@ def read_csv(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: di
             elif lines.cut:
                 yield Record(place, None, "too_large", showable(max(cells, key=len)))
             elif len(cells) > len(header):
-                # A comma too many has moved every later cell: none of them can be trusted.
-                lines.resume_after_first_line()
+                # A comma too many has moved every later cell: none of them can be trusted. Its quotes are all closed,
+                # though: what stands within them is its own, and no row.
                 yield Record(place, None, "malformed", showable(delimiter.join(cells)))
             else:
                 # An empty cell is a missing one, as CSV cannot tell them apart.

@@ -6,10 +6,11 @@ import csv
 import re
 import sys
 from collections.abc import Collection, Iterator
+from pathlib import PurePosixPath
 from typing import TextIO
 
 from mlops.data.lines import SLACK
-from mlops.data.rows import PREVIEW, Record, note_columns, showable
+from mlops.data.rows import PREVIEW, Record, note_columns, require_once, showable
 from mlops.data.uris import SourceFile
 
 _CHUNK = 1 << 20
@@ -18,7 +19,7 @@ _CHUNK = 1 << 20
 def read_csv(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: dict[str, None]) -> Iterator[Record]:
     """A header line, then records; quoted cells may hold newlines. Tabs instead of commas where the name ends in .tsv."""
     csv.field_size_limit(sys.maxsize)  # the default stops the whole file at one cell of 128 KiB
-    delimiter = "\t" if file.path.suffix == ".tsv" or file.name.endswith(".tsv") else ","
+    delimiter = "\t" if ".tsv" in (file.path.suffix.lower(), PurePosixPath(file.name).suffix.lower()) else ","
     # Bytes that are not UTF-8 come in as lone surrogates and are told apart again per record.
     with file.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         lines = _CsvLines(stream, 4 * max_bytes + SLACK)
@@ -42,6 +43,7 @@ def read_csv(file: SourceFile, max_bytes: int, wanted: Collection[str], seen: di
             if header is None:
                 header = [showable(name) for name in cells]
                 note_columns(seen, header, wanted)
+                require_once(file.name, header, wanted)
                 places = {name: header.index(name) for name in wanted if name in header}
             elif lines.cut:
                 yield Record(place, None, "too_large", showable(max(cells, key=len)))

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from mlops.data.packed import MAX_RATIO
-from mlops.data.rows import Record, note_columns, showable
+from mlops.data.rows import Record, note_columns, require_once, showable
 from mlops.data.uris import SourceFile
 from mlops.errors import SourceError
 
@@ -25,6 +25,7 @@ def read_parquet(file: SourceFile, max_bytes: int, wanted: Collection[str], seen
         with pq.ParquetFile(file.path) as table:
             names = table.schema_arrow.names
             note_columns(seen, names, wanted)
+            require_once(file.name, names, wanted)
             columns = [name for name in dict.fromkeys(wanted) if name in names]
             number = 0
             for batch in _batches(file, table, columns):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
+
+from mlops.errors import SourceError
 
 PREVIEW = 1000  # characters kept of a text that has a problem
 WHOLE = 1000  # characters of an id, a group or a time that is kept as it is
@@ -53,6 +55,13 @@ def note_columns(seen: dict[str, None], names: Collection[str], wanted: Iterable
     if len(seen) < _NAMES and not all(map(seen.__contains__, names)):
         seen.update(dict.fromkeys(map(showable, islice(names, _NAMES))))
     seen.update(dict.fromkeys(name for name in wanted if name in names))
+
+
+def require_once(file: str, names: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raises SourceError where a column that matters stands more than once: which of them is meant cannot be told."""
+    for name in wanted:
+        if (count := names.count(name)) > 1:
+            raise SourceError(f"{file}: has {count} columns {name!r}; allowed is one: rename or drop the others")
 
 
 def showable(text: str, limit: int = PREVIEW) -> str:

@@ -69,7 +69,8 @@ class Window(Section):
     """Which rows of a growing source are used: those of the last days by a time column, or the newest so many.
 
     last: a span such as 180d, 26w, 36h, counted back from the newest row. format: how the times are written, in the
-    signs of strptime; none takes ISO 8601. rows: the newest by the time column, where there is one, else the last read.
+    signs of strptime; none takes ISO 8601 and seconds since 1970. rows: the newest by the time column, where there is
+    one, else the last read.
     """
 
     column: Annotated[str, Field(min_length=1)] | None = None
@@ -137,6 +138,11 @@ class DataSection(Section):
     def _some_source(self) -> DataSection:
         if self.source is None and isinstance(self.splits, Shares):
             raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
+        window, time = self.window and self.window.column, self.columns.time
+        if window and time and window != time:
+            raise ValueError(
+                f"data.window.column is {window!r}, data.columns.time {time!r}; rows have one time: name one"
+            )
         extra = [name for name in ("id", "time", "group") if getattr(self.columns, name)]
         extra += ["window.column"] if self.window and self.window.column else []
         if self.format == "text-folders" and extra:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.config_data import Columns
 from mlops.data.forms import Form
-from mlops.data.rows import Record, Row, label_cell, plain_cell
+from mlops.data.rows import WHOLE, Record, Row, label_cell, plain_cell
 from mlops.data.text import digests, normalise_all
 
 if TYPE_CHECKING:
@@ -32,24 +32,48 @@ def schema(columns: Columns) -> pa.Schema:
 
 def tables(records: Iterable[Record], columns: Columns, max_bytes: int, form: Form) -> Iterator[pa.Table]:
     """The records as tables of at most 8,192 rows; what is wrong with a row stands in `problem` (a key of PROBLEMS)."""
-    for batch in _batches(records, form.wanted(columns)[0]):
+    for batch in _batches(records):
         quick = _quick(batch, columns, max_bytes) if form.plain else None
         yield quick or _careful(batch, columns, max_bytes, form)
 
 
-def _batches(records: Iterable[Record], text: str) -> Iterator[list[Record]]:
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
     batch: list[Record] = []
     characters = 0
     for record in records:
         batch.append(record)
         if record.cells is not None:
-            value = record.cells.get(text)
-            characters += len(value) if isinstance(value, str | bytes) else 1
+            characters += _characters(record.cells.values())
         if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:
         yield batch
+
+
+def _characters(values: Iterable[Any]) -> int:
+    """How much some cells hold, whichever of them it is that is large."""
+    count = 0
+    for value in values:
+        kind = type(value)
+        if kind is str or kind is bytes:
+            count += len(value)
+        else:
+            count += _nested(value) if kind is list or kind is dict else 1
+    return count
+
+
+def _nested(value: Any) -> int:
+    """The same of lists and objects; without recursion, for JSON may be nested deeper than Python calls."""
+    count, left = 0, [value]
+    while left:
+        found = left.pop()
+        count += len(found) if isinstance(found, str | bytes) else 8
+        if isinstance(found, dict):
+            left += [*found.keys(), *found.values()]
+        elif isinstance(found, list):
+            left += found
+    return count
 
 
 class _NotPlain(Exception):
@@ -104,11 +128,12 @@ def _texts(values: list[Any]) -> pa.Array:
 
 
 def _plain(values: list[Any]) -> pa.Array:
-    """Ids, groups, times: text as it is."""
+    """Ids, groups, times: text as it is, where `plain_cell` would leave it so."""
     import pyarrow.compute as pc
 
     found = _texts(values)
-    if pc.min(pc.binary_length(found)).as_py() == 0:
+    sizes = pc.min_max(pc.binary_length(found)).as_py()
+    if sizes["min"] == 0 or (sizes["max"] or 0) > WHOLE:
         raise _NotPlain
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+SLACK = 1 << 20  # of a line or record beyond its text: other columns, quotes, escapes
 _CHUNK = 1 << 20
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from mlops.config import PipelineConfig
 from mlops.config_data import Columns, Shares
@@ -15,6 +16,7 @@ from mlops.data.archives import is_archive, opened
 from mlops.data.batches import tables
 from mlops.data.formats import READERS, SUFFIXES
 from mlops.data.forms import Tokens, form_of, scheme_of
+from mlops.data.globs import first_sign
 from mlops.data.packed import inner_name, unpacked
 from mlops.data.rows import Record
 from mlops.data.uris import SourceFile, locate
@@ -74,7 +76,7 @@ def _of_source(uri: str, config: PipelineConfig, wanted: Sequence[str], seen: di
     limit = config.validate_.max_text_bytes
     with ExitStack() as stack:
         label = form_of(config).wanted(config.data.columns)[-1]
-        files = [file for found in locate(uri, label) for file in _unarchived(found, stack)]
+        files = [file for found in locate(uri, label) for file in _unarchived(uri, found, stack)]
         kind = config.data.format or infer_format(uri, files)
         if kind == "conll" and config.task != "token-classification":
             raise SourceError(f"{uri}: holds tokens and tags ({files[0].name}); {config.task} reads texts and labels")
@@ -86,9 +88,16 @@ def _of_source(uri: str, config: PipelineConfig, wanted: Sequence[str], seen: di
                     raise SourceError(f"{uri}: {packed.path} cannot be read: {error.strerror or error}") from error
 
 
-def _unarchived(file: SourceFile, stack: ExitStack) -> list[SourceFile]:
+def _unarchived(uri: str, file: SourceFile, stack: ExitStack) -> list[SourceFile]:
     """The file, or what an archive holds; unpacked until the source has been read."""
-    return stack.enter_context(opened(file)) if is_archive(file.name) else [file]
+    if not is_archive(file.name):
+        return [file]
+    members = stack.enter_context(opened(file))
+    outright = any(f"/{form}".endswith(f"/{file.name}") for form in (uri, unquote(uri)))
+    if outright and first_sign(uri) == len(uri):
+        return members
+    # It is one of several, now or later: their members may have the same names.
+    return [SourceFile(f"{file.name}/{member.name}", member.path) for member in members]
 
 
 def infer_format(uri: str, files: Sequence[SourceFile]) -> str:
@@ -108,7 +117,7 @@ def _of_format(uri: str, files: Sequence[SourceFile], kind: str) -> list[SourceF
         return list(files)
     kept = [file for file in files if _suffix(file) in SUFFIXES[kind]]
     if kind == "text-folders":
-        kept = [file for file in kept if len(PurePosixPath(file.name).parts) == 2]
+        kept = [file for file in kept if _depth(file) == 2]
     skipped = len(files) - len(kept)
     shape = "CLASS/FILE.txt" if kind == "text-folders" else " or ".join(SUFFIXES[kind])
     if not kept:
@@ -116,6 +125,12 @@ def _of_format(uri: str, files: Sequence[SourceFile], kind: str) -> list[SourceF
     if skipped:
         log.warning("%s: skipped %d files that are not %s", uri, skipped, shape)
     return kept
+
+
+def _depth(file: SourceFile) -> int:
+    """How many parts a name has below the source, or below the archive that the file was in."""
+    parts = PurePosixPath(file.name).parts
+    return next((n for n, part in enumerate(reversed(parts)) if n and is_archive(part)), len(parts))
 
 
 def _suffix(file: SourceFile) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
+from itertools import islice
 from typing import Any, NamedTuple
 
+from mlops.errors import SourceError
+
 PREVIEW = 1000  # characters kept of a text that has a problem
+WHOLE = 1000  # characters of an id, a group or a time that is kept as it is
+
+_NAMES = 1000  # of columns that an error may choose from
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -44,6 +53,20 @@ class Record(NamedTuple):
     preview: str | None = None
 
 
+def note_columns(seen: dict[str, None], names: Collection[str], wanted: Iterable[str]) -> None:
+    """Notes the columns that a reader came across: a thousand names, and always those that matter."""
+    if len(seen) < _NAMES and not all(map(seen.__contains__, names)):
+        seen.update(dict.fromkeys(map(showable, islice(names, _NAMES))))
+    seen.update(dict.fromkeys(name for name in wanted if name in names))
+
+
+def require_once(file: str, names: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raises SourceError where a column that matters stands more than once: which of them is meant cannot be told."""
+    for name in wanted:
+        if (count := names.count(name)) > 1:
+            raise SourceError(f"{file}: has {count} columns {name!r}; allowed is one: rename or drop the others")
+
+
 def showable(text: str, limit: int = PREVIEW) -> str:
     """At most `limit` characters that can be written as UTF-8; what cannot is replaced."""
     return _UNWRITABLE.sub("\ufffd", text[:limit])
@@ -66,7 +89,7 @@ def text_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
         except UnicodeDecodeError:
             return bytes_preview(value), "invalid_utf8"
     if not isinstance(value, str):
-        return showable(repr(value)[: 4 * PREVIEW]), "not_text"
+        return showable(_written(value)), "not_text"
     # A character is one to four bytes: only in between is the exact size needed.
     if len(value) > max_bytes or (len(value) * 4 > max_bytes and _size(value) > max_bytes):
         return showable(value), "too_large"
@@ -79,15 +102,36 @@ def text_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
 
 def label_cell(value: Any, max_bytes: int) -> tuple[str | None, str | None]:
     """A label cell as (label, problem): numbers and booleans become their string, 3.0 becomes "3"; empty is none."""
-    if isinstance(value, bool | int):
+    value = plain_number(value)
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         value = str(value)
-    elif isinstance(value, float) and math.isfinite(value):
-        # A whole-numbered column with one gap arrives as floats; its labels must not change with the gap.
-        value = str(int(value)) if value.is_integer() else str(value)
     label, problem = text_cell(value, max_bytes)
     if label is not None and problem is None:
         label = label.strip() or None
     return label, problem
+
+
+def plain_number(value: Any) -> Any:
+    """Whole floats and Decimals as integers, other Decimals as floats; what is neither as it is.
+
+    A whole-numbered column with one gap arrives as floats, and a database's as Decimals: what the column holds must not
+    change with the gap, nor with the format.
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Decimal):
+        # Python writes no integer of more than 4,300 digits; a float holds 309.
+        whole = value.is_finite() and value.adjusted() < 309 and value == value.to_integral_value()
+        return int(value) if whole else float(value)
+    return value
+
+
+def _written(value: Any) -> str:
+    """A value as Python writes it; JSON may be nested deeper than that."""
+    try:
+        return repr(value)
+    except RecursionError:
+        return f"{type(value).__name__}, nested too deep to be shown"
 
 
 def _size(text: str) -> int:
@@ -104,11 +148,20 @@ def encodable(text: str) -> bool:
 
 
 def plain_cell(value: Any) -> str | None:
-    """An id, group or time cell as text; none stays none, dates become ISO 8601."""
+    """An id, group or time cell as text; none stays none, dates become ISO 8601, 17.0 becomes "17"."""
+    value = plain_number(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bytes):
-        return bytes_preview(value)
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
-    return showable(str(value)) or None
+        value = value.decode("utf-8", "surrogateescape")
+    elif hasattr(value, "isoformat"):
+        value = value.isoformat()
+    text = value if isinstance(value, str) else _written(value)
+    # Cut, two groups that start alike would be one; whole, a thousand of them would fill the memory.
+    return (showable(text) if len(text) <= WHOLE else _short(text)) or None
+
+
+def _short(text: str) -> str:
+    """A long name by its start and its digest: equal names stay equal, others stay apart."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{showable(text, 100)}… ({len(text)} characters, sha256 {digest})"

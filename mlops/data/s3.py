@@ -6,16 +6,15 @@ import hashlib
 import random
 import time
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
 from mlops import settings
+from mlops.data.globs import first_sign, hidden, matches
 from mlops.errors import SourceError
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _WHOLE = 32 << 20  # larger objects come in parts
 _PART = 16 << 20
 _CHUNK = 1 << 20
 _LISTINGS = 3
-_GLOB = "*?["
 
 
 class _Object(NamedTuple):
@@ -87,7 +85,7 @@ def _files(uri: str, deadline_s: float) -> list[SourceFile]:
 def _objects(client: Any, bucket: str, key: str) -> tuple[int, list[_Object]]:
     """(where names start, the object of that key, or else those below it as a folder, or else those that match it)."""
     fixed, pattern = _split(key)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key[: _first_glob(key)])
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key[: first_sign(key)])
     folder = key if not key or key.endswith("/") else key + "/"
     exact, below, matching = [], [], []
     for page in pages:
@@ -98,43 +96,22 @@ def _objects(client: Any, bucket: str, key: str) -> tuple[int, list[_Object]]:
             # Names that end in "/" are how some tools draw a folder; dot names are skipped as on a disk.
             elif found.key.endswith("/"):
                 continue
-            elif found.key.startswith(folder) and not _hidden(found.key[len(folder) :].split("/")):
+            elif found.key.startswith(folder) and not hidden(found.key[len(folder) :].split("/")):
                 below.append(found)
-            elif pattern and _matches(pattern, found.key[len(fixed) :].split("/")):
+            elif pattern and matches(pattern, found.key[len(fixed) :].split("/")):
                 matching.append(found)
     if exact or below or not pattern:
         return (0 if not key else len(key.rstrip("/")) + 1), exact or below
     return len(fixed), matching
 
 
-def _first_glob(key: str) -> int:
-    return min((place for sign in _GLOB if (place := key.find(sign)) >= 0), default=len(key))
-
-
 def _split(key: str) -> tuple[str, list[str]]:
     """(the folder before the first glob sign, the parts from there on); no parts where there is no glob."""
-    first = _first_glob(key)
+    first = first_sign(key)
     if first == len(key):
         return key, []
     start = key.rfind("/", 0, first) + 1
     return key[:start], key[start:].rstrip("/").split("/")
-
-
-def _hidden(parts: Sequence[str]) -> bool:
-    return any(part.startswith(".") for part in parts)
-
-
-def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether a path, or a folder that holds it, matches: as glob.glob(recursive=True) and then a walk would find it."""
-    if not pattern:
-        return not _hidden(parts)
-    if not parts:
-        return all(part == "**" for part in pattern)
-    if pattern[0] == "**":
-        return _matches(pattern[1:], parts) or (not _hidden(parts[:1]) and _matches(pattern, parts[1:]))
-    if _hidden(parts[:1]) and not pattern[0].startswith("."):
-        return False
-    return fnmatchcase(parts[0], pattern[0]) and _matches(pattern[1:], parts[1:])
 
 
 def _bring(client: Any, bucket: str, objects: list[_Object], start: int, deadline_s: float) -> list[SourceFile]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from mlops.data.rows import Record, showable
+from mlops.data.rows import Record, note_columns, plain_number, showable
 from mlops.errors import SourceError
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _rows(
     options = {"no_parameters": True, "stream_results": True, "yield_per": _BATCH, "sqlite_raw_colnames": True}
     result = connection.exec_driver_sql(query, execution_options=options)
     names = list(result.keys())
-    seen.update(dict.fromkeys(map(showable, names[:1000])))
+    note_columns(seen, names, wanted)
     columns = {name: names.index(name) for name in dict.fromkeys(wanted) if name in names}
     for name in columns:
         if names.count(name) > 1:
@@ -245,5 +245,5 @@ def _rows(
 def _cell(value: Any) -> Any:
     """A value as the other formats give it: a database's exact numbers are plain ones there."""
     if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        return plain_number(value)
     return bytes(value) if isinstance(value, memoryview | bytearray) else value

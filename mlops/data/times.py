@@ -16,7 +16,10 @@ Times = npt.NDArray[np.datetime64]
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _EXCEL = r"^[2-6]\d{4}(\.\d+)?$"  # days since 1899-12-30, from 1954 to 2091
-_EPOCH = r"^1\d{9}(\d{3})?(\.\d+)?$"  # seconds or milliseconds since 1970
+# Seconds or milliseconds since 1970, from September 2001 to May 2033: a 2 or a shorter number may start a date.
+_EPOCH = r"^1\d{9}(\d{3})?(\.\d+)?$"
+# A year of four digits comes first, and no bare number but YYYYMMDD: pandas reads "now" by its clock and 42059 as a year.
+_DATED = r"^(\d{4}-\d{2}|\d{4}-\d{2}\D.*|\d{8}([T ].*)?)$"
 
 
 def span(text: str) -> timedelta:
@@ -27,18 +30,25 @@ def span(text: str) -> timedelta:
 def parse_times(texts: pa.Array, format: str | None = None) -> Times:
     """Times [n] in UTC, in microseconds; NaT where a text is no time or could be meant in several ways.
 
-    ISO 8601 (without an offset: UTC) and seconds or milliseconds since 1970; or `format` in the signs of strptime.
+    ISO 8601 from the month on (without an offset: UTC, which may also be written behind it), and seconds (10 digits) or
+    milliseconds (13) since 1970, from September 2001 to May 2033; or `format` in the signs of strptime.
     """
     import pandas as pd
     import pyarrow.compute as pc
 
-    series = pd.Series(texts.to_pandas(), dtype="str")
     if format is not None:
-        return _utc(pd.to_datetime(series, format=format, errors="coerce", utc=True))
-    numeric = pc.fill_null(pc.match_substring_regex(texts, _EPOCH), False).to_numpy(zero_copy_only=False)
-    # A bare number is no ISO date, though pandas reads 42059 as a year.
-    digits = pc.fill_null(pc.match_substring_regex(texts, r"^[\d.+-]{0,7}$"), False).to_numpy(zero_copy_only=False)
-    found = _utc(pd.to_datetime(series.where(~(numeric | digits)), format="ISO8601", errors="coerce", utc=True))
+        given = pd.Series(texts.to_pandas(), dtype="str")
+        given = given.where(
+            given.str.contains(r"\d", na=False)
+        )  # whatever the form, "now" is the clock's time to pandas
+        return _utc(pd.to_datetime(given, format=format, errors="coerce", utc=True))
+    texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts), r" ?(UTC|GMT)$", "Z")
+    series = pd.Series(texts.to_pandas(), dtype="str")
+    numeric, dated = (
+        pc.fill_null(pc.match_substring_regex(texts, form), False).to_numpy(zero_copy_only=False)
+        for form in (_EPOCH, _DATED)
+    )
+    found = _utc(pd.to_datetime(series.where(dated), format="ISO8601", errors="coerce", utc=True))
     if numeric.any():
         seconds = pd.to_numeric(series[numeric]).to_numpy(dtype=np.float64)
         seconds = np.where(seconds >= 1e12, seconds / 1e3, seconds)
@@ -59,7 +69,10 @@ def looks_like(text: str) -> str:
         return f"an Excel serial date ({text} would be {day:%Y-%m-%d %H:%M:%S})"
     if re.match(r"^\d{1,2}[-./]\d{1,2}[-./]\d{2,4}", text):
         return "a date whose day and month cannot be told apart; name its form in data.window.format"
-    return "no time; allowed are ISO 8601 and seconds since 1970, or the form that data.window.format names"
+    return (
+        "no time; allowed are ISO 8601 (2024-01-31, 2024-01-31T08:30:00+01:00), seconds (10 digits) or milliseconds (13) "
+        "since 1970, or the form that data.window.format names"
+    )
 
 
 def written(time: np.datetime64) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.util
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlparse
 
+from mlops.data.globs import first_sign, leads_on, matches
 from mlops.errors import SourceError
 
 log = logging.getLogger("evergreen")
@@ -34,7 +35,8 @@ def locate(uri: str, label: str = "label") -> list[SourceFile]:
     if "://" not in uri:
         return _local(uri, Path(uri).expanduser())
     if parts.scheme == "file":
-        return _local(uri, Path(unquote(parts.path)))
+        # Not urlparse's path: to it a "?" starts a query, here it is a glob sign. A host before the path is this one.
+        return _local(uri, Path("/" + unquote(uri.partition("://")[2].partition("/")[2])))
     if parts.scheme == "package":
         return _local(uri, package_path(uri))
     if parts.scheme == "s3":
@@ -82,7 +84,7 @@ def _local(uri: str, path: Path) -> list[SourceFile]:
         if not path.is_file():
             raise SourceError(f"{uri}: is neither a file nor a folder")
         files = [SourceFile(_name(path.name), path)]
-    elif any(mark in str(path) for mark in "*?["):
+    elif first_sign(str(path)) < len(str(path)):
         files = _matching(path)
     else:
         raise SourceError(f"{uri}: there is no such file or folder (looked for {path.absolute()})")
@@ -96,36 +98,30 @@ def _local(uri: str, path: Path) -> list[SourceFile]:
 
 def _matching(pattern: Path) -> list[SourceFile]:
     parts = pattern.parts
-    first = next(position for position, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    first = next(position for position, part in enumerate(parts) if first_sign(part) < len(part))
     root = Path(*parts[:first])
-    paths = [Path(found) for found in glob.glob(str(pattern), recursive=True)]
-    files = []
-    for path in paths:
-        if path.is_dir():
-            prefix = path.relative_to(root).as_posix()
-            files += [SourceFile(f"{prefix}/{file.name}", file.path) for file in _walk(path)]
-        elif path.is_file():
-            files.append(SourceFile(_name(path.relative_to(root).as_posix()), path))
-    # A pattern such as "tree/**" names a file by itself and through its folder.
-    return list({os.path.abspath(file.path): file for file in sorted(files, key=lambda file: len(file.name))}.values())
+    return _walk(root, parts[first:]) if root.is_dir() else []
 
 
-def _walk(root: Path) -> list[SourceFile]:
-    """The plain files below a folder; links are skipped, they may lead anywhere; hidden names are skipped too."""
+def _walk(root: Path, pattern: Sequence[str] = ()) -> list[SourceFile]:
+    """The plain files below a folder, with a pattern those that match it.
+
+    Links are skipped, they may lead anywhere, also back to where they lie; hidden names are skipped too.
+    """
     files, links = [], []
-    stack = [(str(root), "")]
+    stack: list[tuple[str, list[str]]] = [(str(root), [])]
     while stack:
-        folder, prefix = stack.pop()
+        folder, parents = stack.pop()
         for entry in _entries(folder):
-            name = prefix + entry.name
-            if entry.name.startswith("."):
+            parts = [*parents, entry.name]
+            if not leads_on(pattern, parts):
                 continue
             if entry.is_symlink():
-                links.append(name)
+                links.append("/".join(parts))
             elif entry.is_dir():
-                stack.append((entry.path, name + "/"))
-            elif entry.is_file():
-                files.append(SourceFile(_name(name), Path(entry.path)))
+                stack.append((entry.path, parts))
+            elif entry.is_file() and matches(pattern, parts):
+                files.append(SourceFile(_name("/".join(parts)), Path(entry.path)))
     if links:
         log.warning("%s: skipped %d symbolic links: %s", root, len(links), ", ".join(map(_name, sorted(links)[:5])))
     return files

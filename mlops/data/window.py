@@ -42,19 +42,18 @@ def choose(path: Path, data: DataSection, now: np.datetime64) -> Chosen:
         kept = np.ones(count, dtype=bool)
         if window and window.rows:
             kept[: max(0, count - window.rows)] = False
-        recorded = {"rows": window.rows, "of": count} if window else None
-        return Chosen(kept, {}, recorded, None)
+        return Chosen(kept, {}, {"rows": window.rows, "of": count} if window else None, None)
     times = parse_times(texts, window.format if window else None)
     future = ~np.isnat(times) & (times > now + _AHEAD)
     usable = ~np.isnat(times) & ~future
     newest = times[usable].max() if usable.any() else None
     watermark = written(newest) if newest is not None else None
-    if window is None or not window.column:
-        kept = _newest(times, usable, window.rows if window else None)
-        return Chosen(kept, {}, {"rows": window.rows, "of": count} if window and window.rows else None, watermark)
+    if window is None:
+        return Chosen(np.ones(count, dtype=bool), {}, None, watermark)
+    # What has no time that can be read is neither old nor new: left out in silence, nobody would ever mend it.
     problems = dict.fromkeys(np.flatnonzero(np.isnat(times)).tolist(), "unreadable_time")
     problems |= dict.fromkeys(np.flatnonzero(future).tolist(), "future_time")
-    recorded = {"column": window.column, "of": count}
+    recorded: dict[str, Any] = {"column": window.column or data.columns.time, "of": count}
     if window.last:
         kept = ~usable
         if newest is not None:

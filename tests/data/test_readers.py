@@ -11,7 +11,7 @@ import pytest
 from sources import rows_of, write_jsonl
 
 from mlops.config_data import Columns
-from mlops.data import formats
+from mlops.data import csv_files
 from mlops.data.rows import Row
 from mlops.errors import SourceError
 
@@ -112,7 +112,7 @@ def test_a_quote_left_open_before_much_text_spoils_one_row(tmp_path: Path) -> No
 def test_a_file_of_open_quotes_is_read_in_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + '"a""\n' * 20_000)
-    lines = formats._CsvLines
+    lines = csv_files._CsvLines
     monkeypatch.setattr(lines, "_MOST_REREAD", 100_000)
     read, original = [], lines._line
     monkeypatch.setattr(lines, "_line", lambda self: read.append(1) or original(self))

@@ -32,6 +32,34 @@ def shuffled(lengths: Sequence[int], budget: int, seed: int, epoch: int = 0) -> 
     return [batches[position] for position in chance.permutation(len(batches))]
 
 
+def optimizer_steps(
+    lengths: Sequence[int], budget: int, accumulate: int, seed: int, epoch: int = 0
+) -> list[list[list[int]]]:
+    """One epoch's optimizer steps, each of up to `accumulate` batches from `shuffled`; every row exactly once."""
+    batches = shuffled(lengths, budget, seed, epoch)
+    return [batches[start : start + accumulate] for start in range(0, len(batches), accumulate)]
+
+
+def within(step: Sequence[Sequence[int]], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """The same rows in the same order in batches of a smaller budget: an optimizer step that needs less memory."""
+    return [batch for rows in step for batch in _cut(rows, lengths, budget)]
+
+
+def share(step: Sequence[Sequence[int]], rank: int, world: int) -> list[list[int]]:
+    """What one of `world` processes computes of an optimizer step; all of them together have every row once.
+
+    Whole batches where there are enough of them, else each process takes some rows of every batch. All processes get
+    equally many batches, as sharded models need it: one that is short has empty ones.
+    """
+    if world == 1:
+        return [list(rows) for rows in step]
+    if len(step) < world:
+        return [list(rows[rank::world]) for rows in step]
+    count = -(-len(step) // world)
+    mine = [list(rows) for rows in step[rank::world]]
+    return mine + [[]] * (count - len(mine))
+
+
 def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Batches for inference: longest rows first, so that the largest memory is asked for at once; every row once."""
     _check(budget)

@@ -1,217 +1,267 @@
-"""The training loop: plain torch, one page. Token-budget batches, fused AdamW, warm-up and decay, the best epoch kept."""
+"""The training loop: plain torch. Token-budget batches, accumulation, fused AdamW, the best epoch kept, no work lost."""
 
 from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from mlops.config_train import TrainSection
-from mlops.errors import EvergreenError
-from mlops.serving.inputs import pad
-from mlops.serving.package import Package
-from mlops.tasks.base import Examples, Rules, Task
-from mlops.training.batches import shuffled
-from mlops.training.device import Device
-from mlops.training.optimizer import adamw, factor, set_rate
+from mlops.tasks.base import Examples
+from mlops.training.batches import optimizer_steps, share, within
+from mlops.training.checkpoints import Checkpoints
+from mlops.training.device import chance_state, set_chance_state
+from mlops.training.losses import gradient_not_finite, judged, not_finite, tensors
+from mlops.training.memory import out_of_memory, release, too_little
+from mlops.training.optimizer import adamw, factor, scale_and_clip, set_rate
 from mlops.training.predictor import logits_of
+from mlops.training.progress import Progress
+from mlops.training.ranks import Ranks, put, whole
+from mlops.training.setting import Setting, State
 
 log = logging.getLogger("evergreen")
 
-_TALK_SECONDS = 5.0
-_POINTS = 50  # step metrics per training, about: enough for a curve
-
-Reporter = Callable[[dict[str, float], int], None]
+Step = Sequence[Sequence[int]]  # the batches of an optimizer step, as row positions
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What stays the same for a whole training. metric: which one decides the best epoch; report: takes step metrics."""
+class Sums(NamedTuple):
+    """Over a step's batches and all processes: losses, weights, rows; how many want a checkpoint, how many lack memory."""
 
-    task: Task
-    package: Package
-    train: TrainSection
-    metric: str
-    device: Device
-    report: Reporter
-    rules: Rules = field(default_factory=Rules)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch: mean training loss per row, validation metric and loss (none without validation rows), work done.
-
-    No seconds: two trainings to the same weights are the same artifact, to the last byte. MLflow has the speed.
-    """
-
-    epoch: int
     loss: float
-    metric: float | None
-    validation_loss: float | None
-    steps: int
-    tokens: int
+    weight: float
+    rows: float
+    due: float
+    failed: float
 
 
-def train(model: Any, rows: Examples, validation: Examples, setting: Setting) -> dict[str, Any]:
-    """Trains in place; the model ends on the CPU, in eval mode, with the weights of its best epoch.
+def train(
+    model: Any,
+    rows: Examples,
+    validation: Examples,
+    setting: Setting,
+    ranks: Ranks | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> dict[str, Any]:
+    """Trains in place; the model ends on the CPU, in eval mode, in the first process with the weights of its best epoch.
 
     Returns the history as training.json keeps it. The best epoch has the highest validation metric, then the lowest
-    validation loss; without validation rows it is the last. Raises EvergreenError, naming the rows, as soon as a loss
-    is not finite.
+    validation loss; without validation rows it is the last. Goes on from the newest checkpoint. Raises EvergreenError,
+    naming the rows, as soon as a loss is not finite, and when memory runs out although the batches were halved.
     """
-    model.to(setting.device.name)
-    optimizer = adamw(model, setting.train.learning_rate, setting.train.weight_decay)
-    epochs: list[Epoch] = []
-    best: tuple[float, float] | None = None
-    kept, kept_epoch = {}, 0
-    for number in range(1, setting.train.epochs + 1):
-        epoch = _epoch(model, rows, validation, optimizer, setting, number, sum(done.steps for done in epochs))
-        epochs.append(epoch)
-        standing = _standing(epoch)
-        if best is None or standing is None or standing > best:
-            best, kept_epoch = standing, number
-            kept = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
-    model.to("cpu")
-    model.load_state_dict(kept)
-    model.eval()
-    return {
-        "metric": setting.metric,
-        "best_epoch": kept_epoch,
-        "epochs": [asdict(epoch) for epoch in epochs],
-        "steps": sum(epoch.steps for epoch in epochs),
-        "rows": {"train": len(rows), "validation": len(validation)},
-        "parameters": sum(value.numel() for value in model.parameters()),
-        "device": setting.device.name,
-        "precision": setting.device.precision,
-    }
+    training = Training(model, rows, validation, setting, ranks or Ranks(), checkpoints)
+    try:
+        with setting.device.products():
+            return training.run()
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise too_little(setting, training.state, rows.lengths) from error
 
 
-def _standing(epoch: Epoch) -> tuple[float, float] | None:
-    if epoch.metric is None or epoch.validation_loss is None:
-        return None
-    return epoch.metric, -epoch.validation_loss
+class Training:
+    """One training under way. working: the model that is trained, in shares where it is; kept: the best weights so far."""
+
+    def __init__(
+        self,
+        model: Any,
+        rows: Examples,
+        validation: Examples,
+        setting: Setting,
+        ranks: Ranks,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self.model, self.rows, self.validation, self.setting = model, rows, validation, setting
+        self.ranks, self.checkpoints, self.lengths = ranks, checkpoints, rows.lengths
+        section = setting.train
+        self.working = ranks.place(model, setting.device)
+        self.weights = [value for value in self.working.parameters() if value.requires_grad]
+        self.optimizer = adamw(
+            self.working, section.learning_rate, section.weight_decay, layer_decay=section.layer_decay
+        )
+        self.state = State(section.batch_tokens)
+        self.kept: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """All epochs that are left, then the best weights into the model."""
+        self._resume()
+        while not self.state.finished(self.setting.train):
+            self._epoch()
+        self.model.to("cpu")
+        if self.ranks.first:
+            self.model.load_state_dict(self.kept, strict=False)  # frozen weights are not among them
+        self.model.eval()
+        return self._history()
+
+    def _epoch(self) -> None:
+        """One pass over the rows, or what is left of it, and the judgement after it."""
+        state, section = self.state, self.setting.train
+        steps = optimizer_steps(self.lengths, section.batch_tokens, section.accumulate, section.seed, state.epoch)
+        progress = Progress(self.setting, state, len(steps))
+        self.working.train()
+        while state.step < len(steps):
+            step = steps[state.step]
+            # The middle of the step: neither the first nor the last one has a rate of zero.
+            done = (state.epoch - 1 + (state.step + 0.5) / len(steps)) / section.epochs
+            rate = section.learning_rate * factor(done, section.warmup, section.schedule)
+            set_rate(self.optimizer, rate)
+            sums = self._step(step)
+            state.add(sums.loss, sums.weight, round(sums.rows))
+            tokens = sum(self.lengths[row] for batch in step for row in batch)
+            progress.tick(sums.loss / max(sums.weight, 1e-9), rate, tokens)
+            if sums.due:
+                self._save()
+        metric, validation_loss = self._judge()
+        if state.close(metric, validation_loss, sum(self.lengths)):
+            self.kept = self._learned()
+        progress.close(state.epochs[-1])
+        self._save()
+
+    def _step(self, step: Step) -> Sums:
+        """One optimizer step. Its gradient is that of the mean over all targets of all its batches in all processes."""
+        chance = chance_state()
+        sums = self._gradients(within(step, self.lengths, self.state.budget))
+        if sums.failed:
+            self._halve()
+            set_chance_state(chance)
+            return self._step(step)
+        self.ranks.sum_gradients(self.weights)
+        weight = max(sums.weight, 1e-9)
+        norm = scale_and_clip(self.weights, weight / self.ranks.divisor, self.setting.train.max_grad_norm)
+        if not math.isfinite(norm):
+            row_ids = [self.rows.row_ids[row] for batch in step for row in batch]
+            gradient_not_finite(row_ids, self.setting, self._where())
+        self.optimizer.step()
+        return sums
+
+    def _gradients(self, step: Step) -> Sums:
+        """Adds up the gradients of this process's batches; sums over all processes, which hear of a lack of memory so."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = weight = rows = failed = 0.0
+        try:
+            for chosen in share(step, self.ranks.rank, self.ranks.world):
+                value, counted = self._backward(chosen, step[0][:1])
+                loss, weight, rows = loss + value, weight + counted, rows + len(chosen)
+        except (RuntimeError, MemoryError) as error:
+            if self.ranks.sharded or not out_of_memory(error):
+                raise  # the other processes wait inside of the backward pass: they cannot begin anew
+            failed = 1.0
+        due = self.checkpoints is not None and self.ranks.first and self.checkpoints.due()
+        return Sums(*self.ranks.sum([loss, weight, rows, float(due), failed]))
+
+    def _backward(self, chosen: Sequence[int], filler: Sequence[int]) -> tuple[float, float]:
+        """One batch's gradients, not divided by anything; (sum of its losses, of their weights).
+
+        filler: a row that a process computes for nothing where it has none: the others of a sharded model wait for it.
+        """
+        if not chosen and not self.ranks.sharded:
+            return 0.0, 0.0
+        inputs, targets = tensors(self.rows, chosen or filler, self.setting)
+        with self.setting.device.autocast():
+            logits = self.working(**inputs).logits
+        losses, weights = self.setting.task.losses(logits, targets, self.setting.rules)
+        total = losses.sum()
+        if not chosen:
+            (total * 0).backward()
+            return 0.0, 0.0
+        value = float(total.detach())
+        if not math.isfinite(value):
+            row_ids = [self.rows.row_ids[row] for row in chosen]
+            not_finite(row_ids, losses.detach().cpu().tolist(), self.setting, self._where())
+        total.backward()
+        return value, float(weights.sum())
+
+    def _halve(self) -> None:
+        """Half the tokens per batch from here on, once; the steps keep their rows, so twice the batches are added up."""
+        state = self.state
+        self.optimizer.zero_grad(set_to_none=True)
+        release()
+        if state.halved:
+            raise too_little(self.setting, state, self.lengths)
+        state.halved, state.budget = True, max(1, state.budget // 2)
+        text = "fine_tune: memory ran out at %s; that step again, from here on with batches of %s tokens, twice as many"
+        log.warning(text, self._where(), f"{state.budget:,}")
+
+    def _where(self) -> str:
+        return f"epoch {self.state.epoch}, step {self.state.step + 1}"
+
+    def _judge(self) -> tuple[float | None, float | None]:
+        """The deciding metric and the mean loss on the validation rows; none without rows."""
+        validation, world = self.validation, self.ranks.world
+        if not len(validation):
+            return None, None
+        # The processes of a sharded model have to do the same; others share the rows out.
+        mine = range(len(validation)) if self.ranks.sharded else range(self.ranks.rank, len(validation), world)
+        ids = [validation.input_ids[row] for row in mine]
+        seconds = None if validation.seconds is None else [validation.seconds[row] for row in mine]
+        found = logits_of(self.working, ids, self.setting.package, self.setting.device, seconds)
+        if world > 1 and not self.ranks.sharded:
+            parts = self.ranks.gather(found)
+            found = [parts[row % world][row // world] for row in range(len(validation))]
+        return judged(self.setting, validation, found, self.setting.package.labels)
+
+    def _learned(self) -> dict[str, Any]:
+        """The weights that training changes, whole and on the CPU; only the first process keeps them."""
+        frozen = {name for name, value in self.working.named_parameters() if not value.requires_grad}
+        if not (self.ranks.first or self.ranks.sharded):
+            return {}
+        values = self.working.state_dict()
+        found = {name: whole(value) for name, value in values.items() if name not in frozen}
+        return found if self.ranks.first else {}
+
+    def _save(self) -> None:
+        """Writes a checkpoint: all that decides how the training goes on."""
+        if self.checkpoints is None:
+            return
+        chance = self.ranks.gather(chance_state())
+        if not (self.ranks.first or self.ranks.sharded):
+            return
+        values = {"weights": self._learned(), "optimizer": whole(self.optimizer.state_dict())}
+        if self.ranks.first:
+            values |= {"best": self.kept, "chance": {str(rank): each for rank, each in enumerate(chance)}}
+            self.checkpoints.save(self.state.epoch, self.state.step, self.state.dump(), values)
+
+    def _resume(self) -> None:
+        found = self.checkpoints.newest() if self.checkpoints else None
+        if found is None:
+            return
+        state, values = found
+        self.state = State.load(state)
+        targets = self.working.state_dict()
+        for name, value in values["weights"].items():
+            put(targets[name], value)
+        load_optimizer(self.optimizer, values["optimizer"])
+        set_chance_state(values["chance"][str(self.ranks.rank)])
+        self.kept = values["best"] if self.ranks.first else {}
+        if self.ranks.first:
+            log.info(
+                "fine_tune: goes on at epoch %d after step %d, from a checkpoint", self.state.epoch, self.state.step
+            )
+
+    def _history(self) -> dict[str, Any]:
+        state, named = self.state, list(self.model.named_parameters())
+        return {
+            "metric": self.setting.metric,
+            "best_epoch": state.best_epoch,
+            "epochs": [asdict(epoch) for epoch in state.epochs],
+            "steps": state.steps,
+            "batch_tokens": state.budget,
+            "rows": {"train": len(self.rows), "validation": len(self.validation)},
+            "parameters": sum(value.numel() for name, value in named if ".lora_" not in name),
+            "trained_parameters": sum(value.numel() for _, value in named if value.requires_grad),
+            "device": self.setting.device.name,
+            "precision": self.setting.device.precision,
+            "processes": self.ranks.world,
+        }
 
 
-def _epoch(
-    model: Any, rows: Examples, validation: Examples, optimizer: Any, setting: Setting, number: int, step: int
-) -> Epoch:
-    """One pass over the rows and the judgement after it. step: optimizer steps before this epoch."""
-    started = time.perf_counter()
-    model.train()
-    batches = shuffled(rows.lengths, setting.train.batch_tokens, setting.train.seed, number)
-    progress = Progress(setting, number, len(batches), step)
-    total = weight = 0.0
-    for position, chosen in enumerate(batches):
-        # The middle of the step: neither the first nor the last one has a rate of zero.
-        done = (number - 1 + (position + 0.5) / len(batches)) / setting.train.epochs
-        rate = setting.train.learning_rate * factor(done, setting.train.warmup)
-        set_rate(optimizer, rate)
-        loss, counted = _step(model, rows, chosen, optimizer, setting, f"epoch {number}, step {position + 1}")
-        total += loss * counted
-        weight += counted
-        progress.tick(loss, rate, sum(len(rows.input_ids[row]) for row in chosen))
-    metric, validation_loss = _judge(model, validation, setting)
-    seconds = time.perf_counter() - started
-    steps = step + len(batches)
-    if metric is not None and validation_loss is not None:
-        setting.report({f"validation/{setting.metric}": metric, "validation/loss": validation_loss}, steps)
-    mean = total / weight
-    shown = "no validation rows" if metric is None else f"validation {setting.metric} {metric:.4f}"
-    log.info("fine_tune: epoch %d/%d done in %.1f s, loss %.4f, %s", number, setting.train.epochs, seconds, mean, shown)
-    return Epoch(number, mean, metric, validation_loss, len(batches), sum(rows.lengths))
+def load_optimizer(optimizer: Any, state: Any) -> None:
+    """Puts whole states into an optimizer whose weights may be in shares."""
+    optimizer.load_state_dict(state)
+    for weight, values in optimizer.state.items():
+        if hasattr(weight, "full_tensor"):
+            from torch.distributed.tensor import distribute_tensor
 
-
-def _step(
-    model: Any, rows: Examples, chosen: Sequence[int], optimizer: Any, setting: Setting, where: str
-) -> tuple[float, float]:
-    """One optimizer step; returns the mean loss of its targets and their weight."""
-    import torch
-
-    inputs, targets = tensors(rows, chosen, setting)
-    with setting.device.autocast():
-        logits = model(**inputs).logits
-    losses, weights = setting.task.losses(logits, targets, setting.rules)
-    weight = weights.sum()
-    loss = losses.sum() / weight
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        _not_finite([rows.row_ids[row] for row in chosen], losses.detach().cpu().tolist(), setting, where)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), setting.train.max_grad_norm)
-    optimizer.step()
-    return value, float(weight)
-
-
-def tensors(rows: Examples, chosen: Sequence[int], setting: Setting) -> tuple[dict[str, Any], Any]:
-    """(model inputs, targets) of one batch, on the device."""
-    import torch
-
-    ids = [rows.input_ids[row] for row in chosen]
-    seconds = None if rows.seconds is None else [rows.seconds[row] for row in chosen]
-    arrays = pad(ids, setting.package.pad_id, setting.package.inputs, seconds)
-    targets = setting.task.collate([rows.targets[row] for row in chosen], max(map(len, ids)))
-    where = setting.device.name
-    return {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}, torch.from_numpy(targets).to(
-        where
-    )
-
-
-def _not_finite(row_ids: Sequence[str], losses: Sequence[float], setting: Setting, where: str) -> None:
-    bad = [(row, loss) for row, loss in zip(row_ids, losses, strict=True) if not math.isfinite(loss)]
-    shown = ", ".join(f"{row} ({loss})" for row, loss in bad[:20])
-    more = f" and {len(bad) - 20} more" if len(bad) > 20 else ""
-    raise EvergreenError(
-        f"the loss is not finite at {where}, on {len(bad)} of {len(row_ids)} rows: {shown}{more}; nothing was kept. "
-        f"Lower train.learning_rate ({setting.train.learning_rate:g}) or look at these rows"
-    )
-
-
-def _judge(model: Any, validation: Examples, setting: Setting) -> tuple[float | None, float | None]:
-    """The deciding metric and the mean loss on the validation rows; none without rows."""
-    import torch
-
-    if not len(validation):
-        return None, None
-    task, labels = setting.task, setting.package.labels
-    logits = logits_of(model, validation.input_ids, setting.package, setting.device, validation.seconds)
-    total = weight = 0.0
-    for values, target in zip(logits, validation.targets, strict=True):
-        targets = torch.from_numpy(task.collate([target], len(values)))
-        sums, weights = task.losses(torch.from_numpy(values)[None], targets, setting.rules)
-        total, weight = total + float(sums.sum()), weight + float(weights.sum())
-    return task.metrics(logits, validation, labels)[setting.metric], total / max(weight, 1e-9)
-
-
-class Progress:
-    """Says on the log every few seconds, and to MLflow every few steps, how an epoch goes."""
-
-    def __init__(self, setting: Setting, epoch: int, batches: int, step: int) -> None:
-        self._setting, self._epoch, self._batches, self._first = setting, epoch, batches, step
-        self._every = max(1, batches * setting.train.epochs // _POINTS)
-        self._losses: list[float] = []
-        self._done = self._tokens = 0
-        self._started = self._spoken = time.perf_counter()
-
-    def tick(self, loss: float, rate: float, tokens: int) -> None:
-        """After each step: its loss, learning rate and tokens without padding."""
-        self._losses.append(loss)
-        self._done += 1
-        self._tokens += tokens
-        now = time.perf_counter()
-        speed = self._tokens / max(now - self._started, 1e-9)
-        if self._done % self._every == 0 or self._done == self._batches:
-            mean = float(np.mean(self._losses))
-            values = {"train/loss": mean, "train/learning_rate": rate, "train/tokens_per_second": speed}
-            self._setting.report(values, self._first + self._done)
-            self._losses = []
-        if now - self._spoken >= _TALK_SECONDS:
-            self._spoken = now
-            text = "fine_tune: epoch %d/%d, step %d/%d, loss %.4f, %s tokens/s"
-            epochs = self._setting.train.epochs
-            log.info(text, self._epoch, epochs, self._done, self._batches, loss, f"{speed:,.0f}")
+            for name, value in values.items():
+                if value.shape == weight.shape:
+                    values[name] = distribute_tensor(value, weight.device_mesh, weight.placements)

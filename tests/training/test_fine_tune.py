@@ -43,7 +43,8 @@ def test_it_learns_and_writes_a_model_folder(base: Path) -> None:
     assert max(epoch["metric"] for epoch in done["epochs"]) > 0.9
     folder = open_store().fetch(model.files)
     names = {"config.json", "model.safetensors", "tokenizer.json", "package.json", "training.json", "manifest.json"}
-    assert {path.name for path in folder.iterdir()} == names
+    assert {path.name for path in folder.iterdir()} == names | {"trained_on.npy", "validated_on.npy"}
+    assert np.load(folder / "trained_on.npy").shape == (168,)
     package = json.loads((folder / "package.json").read_text())
     pinned = pin(str(base))
     assert package == {
@@ -177,7 +178,7 @@ def test_one_label_is_no_classification(base: Path) -> None:
 def test_progress_goes_to_the_log_and_nothing_to_stdout(
     base: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops.training.loop._TALK_SECONDS", 0.0)
+    monkeypatch.setattr("mlops.training.progress._TALK_SECONDS", 0.0)
     with caplog.at_level(logging.INFO, "evergreen"):
         tune(base, tiny_snapshot(base), train={"epochs": 1, "learning_rate": 1e-3})
     assert "epoch 1/1, step 1/" in caplog.text

@@ -23,7 +23,7 @@ def code_sha256() -> str:
 @functools.cache
 def libraries() -> dict[str, str]:
     """Versions of the libraries whose arithmetic an output depends on."""
-    return {name: version(name) for name in ("numpy", "onnxruntime", "tokenizers", "torch", "transformers")}
+    return {name: version(name) for name in ("numpy", "onnxruntime", "peft", "tokenizers", "torch", "transformers")}
 
 
 @functools.cache

@@ -97,7 +97,8 @@ def step(options: argparse.Namespace) -> Answer:
         log.error("%s", error)
         return {"rejected": error.verdict.model_dump(mode="json")}, 3
     output = result.output.model_dump(mode="json") if result.output is not None else None
-    return {"output": output, "seconds": result.seconds, "reused": result.reused}, 0
+    cost = result.cost.model_dump(mode="json") if result.cost else None
+    return {"output": output, "seconds": result.seconds, "reused": result.reused, "cost": cost}, 0
 
 
 def _step_input(path: str | None) -> dict[str, Any]:

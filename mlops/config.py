@@ -15,6 +15,7 @@ from mlops.config_base import Section, Share
 from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
 from mlops.config_train import ModelSection, TrainSection
+from mlops.config_tune import TuneSection
 from mlops.errors import ConfigError
 from mlops.faults import describe, unknown
 
@@ -113,6 +114,7 @@ class PipelineConfig(Section):
     model: ModelSection
     validate_: Annotated[ValidateSection, Field(alias="validate")] = ValidateSection()
     prepare: PrepareSection = PrepareSection()
+    tune: TuneSection | None = None
     train: TrainSection = TrainSection()
     gate: GateSection = GateSection()
     compress: CompressSection = CompressSection()
@@ -178,6 +180,8 @@ class PipelineConfig(Section):
         kept = {key: values[key] for key in ("task", "train", "gate", "compress", "verify")}
         kept["max_length"] = self.model.max_length
         kept["target"] = self.data.target
+        if self.tune is not None:
+            kept["tune"] = {key: value for key, value in values["tune"].items() if key != "workers"}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -234,4 +238,7 @@ def _resolve_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
         splits = splits.model_copy(update={name: absolute(getattr(splits, name)) for name in SPLITS})
     data = config.data.model_copy(update={"source": absolute(config.data.source), "splits": splits})
     model = config.model.model_copy(update={"base": absolute(config.model.base)})
-    return config.model_copy(update={"data": data, "model": model})
+    tune = config.tune
+    if tune is not None:
+        tune = tune.model_copy(update={"bases": tuple(absolute(uri) for uri in tune.bases)})
+    return config.model_copy(update={"data": data, "model": model, "tune": tune})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,9 +25,11 @@ def keys(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
         known = {field.alias or name: field for name, field in model.model_fields.items()}
         if part not in known:
             return []
-        kind = known[part].annotation
+        kind: Any = known[part].annotation
         if part == "splits":
             return ["train", "validation", "test"]
+        if isinstance(kind, UnionType):  # a section that may be absent
+            kind = next((each for each in get_args(kind) if each is not type(None)), kind)
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return []
         model = kind
@@ -55,5 +58,7 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: tuple[str, 
                 close = difflib.get_close_matches(found, re.findall(r"'([^']+)'", fault["msg"]), n=1, cutoff=0.4)
                 guess = f"; did you mean {close[0]!r}?" if close else ""
             shown = found if isinstance(found, str | int | float | bool | type(None)) else type(found).__name__
-            lines.append(f"{key}: found {shown!r}; {message}{guess}")
+            # A rule about a whole section names what it found there itself.
+            told = "" if kind == "value_error" and isinstance(found, dict) else f"found {shown!r}; "
+            lines.append(f"{key}: {told}{message}{guess}")
     return lines

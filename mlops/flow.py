@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from mlops.errors import NotFound
+
+if TYPE_CHECKING:
+    from mlops.config import PipelineConfig
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,10 @@ class Step:
     """One step of the flow.
 
     inputs: parameter -> name of the value it gets ("run.champion" is a field of the run, "raw.rows" one of a value).
-    output: name and type of the value that it gives. sections: those of the pipeline file that it reads. memo: whether
-    equal inputs may reuse the earlier output; not so where a step looks at the outside. loads_model: runs in a process of
-    its own under Airflow.
+    optional: the same of values that are none where the step that gives them is not part of the pipeline.
+    output: name and type of the value that it gives. section: only pipelines that have it have the step. sections: those
+    of the pipeline file that it reads. memo: whether equal inputs may reuse the earlier output; not so where a step looks
+    at the outside. loads_model: runs in a process of its own under Airflow.
     """
 
     name: str
@@ -29,6 +33,8 @@ class Step:
     loads_model: bool = False
     module: str = ""
     doc: str = ""
+    optional: Mapping[str, str] = field(default_factory=dict)
+    section: str = ""
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -36,6 +42,20 @@ class Step:
         module = importlib.import_module(f"mlops.steps.{self.module or self.name}")
         return getattr(module, self.name)  # type: ignore[no-any-return]
 
+
+_TRIALS = {"snapshot": "snapshot", "base": "run.base", "run": "run"}
+# One worker of a study: `tune` runs the trials that are left by itself, workers beside it make it shorter.
+TRIALS = Step(
+    "tune_trials",
+    _TRIALS,
+    "study",
+    "Study",
+    memo=False,
+    loads_model=True,
+    module="tune",
+    section="tune",
+    doc="Run trials of a study that all workers share, until none is left.",
+)
 
 STEPS: tuple[Step, ...] = (
     Step("source", {}, "raw", "Snapshot", memo=False, doc="Pin the input to a content-addressed snapshot."),
@@ -57,6 +77,16 @@ STEPS: tuple[Step, ...] = (
         doc="Normalise, drop duplicates, split by a stable hash, tokenise once.",
     ),
     Step(
+        "tune",
+        _TRIALS,
+        "tuned",
+        "Tuned",
+        memo=False,  # the study itself remembers its trials
+        loads_model=True,
+        section="tune",
+        doc="Choose base model and hyper-parameters by trials on the validation rows.",
+    ),
+    Step(
         "fine_tune",
         {"snapshot": "snapshot", "base": "run.base", "run": "run"},
         "model",
@@ -64,6 +94,7 @@ STEPS: tuple[Step, ...] = (
         ("task", "model", "train", "gate"),
         loads_model=True,
         doc="Fine-tune the base model; the best checkpoint by the validation metric is kept.",
+        optional={"tuned": "tuned"},
     ),
     Step(
         "evaluate",
@@ -143,9 +174,14 @@ STEPS: tuple[Step, ...] = (
 )
 
 
+def steps_of(config: PipelineConfig) -> tuple[Step, ...]:
+    """The steps of a pipeline, in order: those of sections that it does not have are left out."""
+    return tuple(step for step in STEPS if not step.section or config.section(step.section) is not None)
+
+
 def step_named(name: str) -> Step:
     """The step of that name; NotFound lists what there is."""
-    for step in STEPS:
+    for step in (*STEPS, TRIALS):
         if step.name == name:
             return step
     raise NotFound(f"no step {name!r}; there are: {', '.join(step.name for step in STEPS)}")

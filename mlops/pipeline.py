@@ -17,9 +17,12 @@ from typing import Any
 from mlops import types
 from mlops.code import code_sha256, libraries
 from mlops.config import PipelineConfig
+from mlops.cost.meter import Meter
+from mlops.cost.value import Cost
 from mlops.errors import EvergreenError, NotFound, Rejected
-from mlops.flow import STEPS, Step
+from mlops.flow import Step, steps_of
 from mlops.store import open_store
+from mlops.tuning.choice import as_tuned
 from mlops.types import Release, Run, RunOutcome, Selection, Snapshot, Verdict
 
 log = logging.getLogger("evergreen")
@@ -29,11 +32,12 @@ Values = dict[str, Any]
 
 @dataclass
 class Result:
-    """A step's output with what it cost; reused: taken from an earlier run with equal inputs."""
+    """A step's output with what it cost; reused: taken from an earlier run with equal inputs, at no cost."""
 
     output: Any
     seconds: float
     reused: bool = False
+    cost: Cost | None = None
 
 
 @dataclass
@@ -51,6 +55,8 @@ def start(config: PipelineConfig, force: bool = False, airflow: Mapping[str, str
     from mlops.training.base import pin
 
     base = pin(config.model.base)
+    for uri in config.tune.bases if config.tune else ():
+        pin(uri)  # one that cannot be used is told before there is work to lose
     promotion.repair(config.name)
     retrain_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
     tags = {"evergreen.retrain_id": retrain_id} | {f"airflow.{key}": value for key, value in (airflow or {}).items()}
@@ -76,10 +82,14 @@ def _input(name: str, run: Run, values: Mapping[str, Any]) -> Any:
 def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Result:
     """Runs one step on values that have their types, or gives the earlier output for equal inputs and equal code."""
     inputs = {parameter: _input(name, run, values) for parameter, name in step.inputs.items()}
+    if "tuned" in step.optional:
+        config, inputs = as_tuned(config, inputs, values.get(step.optional["tuned"]))
     started = time.perf_counter()
     store = open_store()
     # The run itself says when and where, not what: it is no part of what decides the output.
     decisive = {parameter: value for parameter, value in inputs.items() if step.inputs[parameter] != "run"}
+    if step.name == "fine_tune" and config.train.warm_start and run.champion:
+        decisive["start"] = run.champion.model.parent_sha256
     sections = config.model_dump(mode="json", by_alias=True, include=_fields(step.sections))
     key = types.identity(
         {
@@ -94,22 +104,26 @@ def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, 
     document = f"steps/{step.name}/{key}"
     if step.memo and not run.force and (earlier := _recall(store.read_document(document), step.type)):
         log.info("%s: reused, its inputs are those of an earlier run", step.name)
-        return Result(earlier["output"], time.perf_counter() - started, reused=True)
+        seconds = time.perf_counter() - started
+        free = Cost(seconds=round(seconds, 3), cpu_seconds=0.0)
+        return Result(earlier["output"], seconds, reused=True, cost=free)
     log.info("%s: started", step.name)
-    output = step.function(config, **inputs)
+    with Meter(step.name) as meter:
+        output = step.function(config, **inputs)
     if step.memo:
         dumped = output.model_dump(mode="json") if output is not None else None
         store.write_document(document, {"output": dumped})
     seconds = time.perf_counter() - started
     log.info("%s: done in %.1f s", step.name, seconds)
-    return Result(output, seconds)
+    return Result(output, seconds, cost=meter.cost)
 
 
 def _platform(step: Step) -> dict[str, Any]:
-    """What else decides the output of a step that computes with a model: libraries, and how wide the processor's sums are."""
-    from mlops.serving.cpu import saturates
+    """What else decides the output of a step that computes with a model: libraries, and how the processor computes."""
+    from mlops.serving.cpu import computes_bf16, saturates
 
-    return {"libraries": libraries(), "saturates": saturates()} if step.loads_model else {}
+    found = {"libraries": libraries(), "saturates": saturates(), "bf16": computes_bf16()}
+    return found if step.loads_model else {}
 
 
 def _fields(sections: tuple[str, ...]) -> set[str]:
@@ -160,12 +174,21 @@ def _too_few(config: PipelineConfig, raw: Snapshot) -> Stop | None:
 
 def _unchanged(config: PipelineConfig, run: Run, champion: Release, snapshot: Snapshot) -> Stop | None:
     model = champion.model
-    base = f"{run.base.uri}@{run.base.sha256}"
-    ours = (snapshot.revision, config.fingerprint, base.rpartition("@")[2])
-    theirs = (model.snapshot_sha256, model.config_sha256, model.base_model.rpartition("@")[2])
-    if ours != theirs:
+    ours = (snapshot.revision, config.fingerprint)
+    theirs = (model.snapshot_sha256, model.config_sha256)
+    if ours != theirs or model.base_model.rpartition("@")[2] not in _bases(config, run):
         return None
     return Stop("skipped", f"snapshot, config and base model equal those of the champion, version {champion.version}")
+
+
+def _bases(config: PipelineConfig, run: Run) -> set[str]:
+    """Digests of the base models that a candidate may come from: after a search it is one of several."""
+    from mlops.training.base import pin
+
+    others = config.tune.bases if config.tune else ()
+    return {pin(uri).sha256 for uri in others if uri != run.base.uri} | (
+        {run.base.sha256} if not others or run.base.uri in others else set()
+    )
 
 
 def _missed(verdict: Verdict) -> RunOutcome:
@@ -196,11 +219,13 @@ def run(config: PipelineConfig, force: bool = False) -> dict[str, Any]:
     this = start(config, force)
     values: Values = {}
     seconds: dict[str, float] = {}
+    costs: dict[str, Cost] = {}
     ending: Stop | None = None
     try:
-        for step in STEPS:
+        for step in steps_of(config):
             result = run_step(step, config, this, values)
             values[step.output], seconds[step.name] = result.output, result.seconds
+            costs |= {step.name: result.cost} if result.cost else {}
             ending = stop(step, config, this, values)
             if ending:
                 break
@@ -211,7 +236,7 @@ def run(config: PipelineConfig, force: bool = False) -> dict[str, Any]:
         raise
     if ending is None:
         raise EvergreenError("the last step ended without an outcome")
-    return finish(config, this, values, seconds, ending)
+    return finish(config, this, values, seconds, ending, costs)
 
 
 def _abandon(this: Run, values: Values, seconds: Mapping[str, float], error: BaseException) -> None:

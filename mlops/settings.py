@@ -28,6 +28,11 @@ class Settings:
         return self.home / "locks"
 
     @property
+    def tune_storage(self) -> str | None:
+        """EVERGREEN_TUNE_STORAGE: a database that the workers of a study share, such as postgresql://…; none is a file."""
+        return os.environ.get("EVERGREEN_TUNE_STORAGE") or None
+
+    @property
     def mlflow_url(self) -> str | None:
         """Where a browser finds MLflow: EVERGREEN_MLFLOW_URL, else the tracking server's own address where it has one."""
         found = os.environ.get("EVERGREEN_MLFLOW_URL") or self.tracking_uri

@@ -10,17 +10,23 @@ from typing import Any
 
 from mlops import settings
 from mlops.config import PipelineConfig
+from mlops.cost.value import Cost, total
 from mlops.data.parents import record
 from mlops.expectations.docs import docs_folder, quarantine_folder
 from mlops.pipeline import Stop
 from mlops.store import open_store
-from mlops.types import Evaluation, Release, Run, Selection, Snapshot, Verdict
+from mlops.types import Evaluation, Release, Run, Selection, Snapshot, Tuned, Verdict
 
 log = logging.getLogger("evergreen")
 
 
 def finish(
-    config: PipelineConfig, run: Run, values: Mapping[str, Any], seconds: Mapping[str, float], ending: Stop
+    config: PipelineConfig,
+    run: Run,
+    values: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    ending: Stop,
+    costs: Mapping[str, Cost] | None = None,
 ) -> dict[str, Any]:
     """Writes reports and the MLflow run's end; the summary as `mlops run --json` prints it.
 
@@ -32,7 +38,7 @@ def finish(
     if values.get("snapshot") and ending.outcome != "skipped":
         # Now, not when it was read: after a crash the next run must find the same rows as new as this one did.
         record(open_store(), values["raw"])
-    summary = summarise(config, run, values, seconds, ending)
+    summary = summarise(config, run, values, seconds, ending, costs or {})
     folder = settings.current().home / "runs" / config.name / run.retrain_id
     folder.mkdir(parents=True, exist_ok=True)
     files = _reports(folder, config, summary, values)
@@ -59,7 +65,12 @@ def _reports(
 
 
 def summarise(
-    config: PipelineConfig, run: Run, values: Mapping[str, Any], seconds: Mapping[str, float], ending: Stop
+    config: PipelineConfig,
+    run: Run,
+    values: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    ending: Stop,
+    costs: Mapping[str, Cost],
 ) -> dict[str, Any]:
     """The summary; every key is always there, none where the run did not get so far."""
     snapshot: Snapshot | None = values.get("snapshot") or values.get("raw")
@@ -74,10 +85,12 @@ def summarise(
         "release": {"name": release.name, "version": release.version, "variant": release.variant} if release else None,
         "verdicts": [_verdict(verdict) for verdict in _verdicts(values, selection, ending)],
         "snapshot": _snapshot(snapshot, values.get("data_verdict")) if snapshot else None,
+        "tuning": _tuning(values.get("tuned")),
         "variants": {name: _evaluation(entry, name) for name, entry in selection.evaluations.items()}
         if selection
         else {},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "cost": {name: cost.model_dump(mode="json") for name, cost in {**costs, "total": total(costs)}.items()},
         "mlflow_run_id": run.mlflow_run_id,
         "retrain_id": run.retrain_id,
     }
@@ -135,6 +148,13 @@ def _snapshot(snapshot: Snapshot, verdict: Verdict | None) -> dict[str, Any]:
         "parent_sha256": snapshot.parent_sha256,
         "new_rows": snapshot.new_rows,
     }
+
+
+def _tuning(choice: Tuned | None) -> dict[str, Any] | None:
+    """What a search chose, and from how many trials; none without one."""
+    if choice is None:
+        return None
+    return choice.model_dump(mode="json", exclude={"snapshot", "base"}) | {"base": choice.base.uri}
 
 
 def _quarantined(verdict: Verdict | None) -> int:

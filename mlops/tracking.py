@@ -13,7 +13,8 @@ from mlops import __version__, settings
 from mlops.code import git_commit
 from mlops.config import PipelineConfig
 from mlops.expectations.docs import docs_folder
-from mlops.types import Evaluation, Run, Selection, Snapshot
+from mlops.tuning.choice import as_tuned
+from mlops.types import Evaluation, Run, Selection, Snapshot, Tuned
 
 log = logging.getLogger("evergreen")
 
@@ -103,8 +104,8 @@ def finish_run(
     if run.mlflow_run_id is None:
         return
     api, run_id = client(), run.mlflow_run_id
-    _params(api, run_id, config)
-    _log(api, run_id, _metrics(values, seconds))
+    _params(api, run_id, as_tuned(config, {}, values.get("tuned"))[0])
+    _log(api, run_id, _metrics(values, seconds) | _costs(summary.get("cost", {})))
     for path in files.values():
         api.log_artifact(run_id, str(path))
     _data_docs(api, run_id, config, values)
@@ -165,11 +166,26 @@ def _metrics(values: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[st
     if snapshot:
         found |= {f"rows/{name}": float(count) for name, count in snapshot.rows.items()}
         found |= {"rows/quarantined": float(snapshot.quarantined), "rows/deduplicated": float(snapshot.deduplicated)}
+    choice: Tuned | None = values.get("tuned")
+    if choice:
+        ends = choice.study
+        found |= {"tune/value": choice.value, "tune/minutes": ends.minutes}
+        found |= {f"tune/{name}": float(getattr(ends, name)) for name in ("complete", "pruned", "failed")}
     scored = {"candidate": values.get("evaluation"), "champion": values.get("champion_evaluation")}
     for prefix, evaluation in scored.items():
         if evaluation is not None:
             found |= {f"{prefix}/{name}": value for name, value in _flat(evaluation).items()}
     return found
+
+
+def _costs(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """cost/STEP/seconds and the like; what is not known is not logged."""
+    return {
+        f"cost/{step}/{name}": float(value)
+        for step, cost in costs.items()
+        for name, value in cost.items()
+        if isinstance(value, int | float)
+    }
 
 
 def _flat(evaluation: Evaluation) -> dict[str, float]:

@@ -212,6 +212,32 @@ class Run(Value):
     airflow: dict[str, str] = {}
 
 
+class Study(Value):
+    """Where a search for hyper-parameters stands: trials that are done, by how they ended, and the minutes spent in them."""
+
+    name: str
+    complete: int
+    pruned: int
+    failed: int
+    minutes: float
+
+
+class Tuned(Value):
+    """What `tune` chose. base: the model to start from. train: what it changes in the train section.
+
+    value: the best of the trial's epochs on the validation rows. snapshot: the prepared rows as the base's tokenizer
+    reads them, under the revision that they had.
+    """
+
+    base: Base
+    train: dict[str, Any]
+    metric: str
+    value: float
+    trial: int
+    study: Study
+    snapshot: Snapshot
+
+
 class Promotion(Value):
     """What became of a release: the ledger's entry, or the reason that there is none."""
 

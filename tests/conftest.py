@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# One precision on every processor, in this process and its children: what is compared to the last digits is fp32.
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "sklearn", "matplotlib", "datasets", "pandas"}
+HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "sklearn", "matplotlib", "datasets", "pandas"} | {
+    "optuna",
+    "codecarbon",
+}
 # A layer may import those above it in this list and its own.
 LAYERS = [
     {"types", "errors", "code", "process"},
     {"config", "faults", "settings", "blobs", "store", "statistics"},
     {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
-    | {"tracking", "registry", "ledger", "promotion", "reports", "flow"},
+    | {"tracking", "registry", "ledger", "promotion", "reports", "flow", "tuning", "cost"},
     {"steps"},
     {"pipeline", "summary", "doctor"},
     {"commands", "cli", "__main__"},

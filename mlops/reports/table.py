@@ -30,7 +30,14 @@ def interval(metric: Mapping[str, float]) -> str:
 def render(summary: Mapping[str, Any]) -> str:
     """The whole table; parts that the run did not reach are left out."""
     parts = [f"{summary['pipeline']}: {OUTCOMES[summary['outcome']]}", *_reason(summary), _rows(summary["snapshot"])]
-    parts += [_metrics(summary), _files(summary["variants"]), _checks(summary["verdicts"]), _seconds(summary)]
+    parts.append(_tuning(summary.get("tuning")))
+    parts += [
+        _metrics(summary),
+        _files(summary["variants"]),
+        _checks(summary["verdicts"]),
+        _seconds(summary),
+        _cost(summary.get("cost")),
+    ]
     release = summary["release"]
     if release:
         parts.append(f"release   {release['name']} version {release['version']} ({release['variant']})")
@@ -49,6 +56,19 @@ def _rows(snapshot: Mapping[str, Any] | None) -> str:
     splits = ", ".join(f"{name} {count}" for name, count in snapshot["rows"].items())
     aside = f"quarantined {snapshot['quarantined']}, duplicates dropped {snapshot['deduplicated']}"
     return f"rows      {splits}; {aside}; snapshot {snapshot['sha256'][:12]}"
+
+
+def _tuning(tuning: Mapping[str, Any] | None) -> str:
+    if not tuning:
+        return ""
+    study = tuning["study"]
+    ends = ", ".join(f"{study[name]} {name}" for name in ("complete", "pruned", "failed"))
+    pairs = [(key, f"{value:.3g}" if isinstance(value, float) else value) for key, value in tuning["train"].items()]
+    values = ", ".join(f"{key} {value}" for key, value in pairs)
+    return (
+        f"tuning    trial {tuning['trial']}: {tuning['metric']} {tuning['value']:.4f} on validation; {values}\n"
+        f"          {ends} in {study['minutes']:.1f} minutes; base {tuning['base']}"
+    )
 
 
 def _metrics(summary: Mapping[str, Any]) -> str:
@@ -94,3 +114,24 @@ def _seconds(summary: Mapping[str, Any]) -> str:
     spent = summary["seconds"]
     steps = "  ".join(f"{name} {value:.1f}" for name, value in spent.items())
     return f"seconds   {steps}; all steps {sum(spent.values()):.1f}" if spent else ""
+
+
+def _cost(costs: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """One row per step and one for all; columns that nothing is known for are left out."""
+    if not costs or len(costs) < 2:
+        return ""
+    every = costs["total"]
+    columns = {
+        "seconds": ("seconds", ".1f"),
+        "CPU s": ("cpu_seconds", ".1f"),
+        "GPU s": ("gpu_seconds", ".1f"),
+        "peak MB": ("peak_mb", ".0f"),
+        "kWh": ("energy_kwh", ".2g"),
+        "kg CO2": ("co2_kg", ".2g"),
+        every["currency"] or "money": ("money", ".4f"),
+    }
+    shown = {title: each for title, each in columns.items() if every[each[0]] or each[0] in ("seconds", "cpu_seconds")}
+    rows = [["", *shown]]
+    for step, cost in costs.items():
+        rows.append([step, *("-" if cost[key] is None else f"{cost[key]:{form}}" for key, form in shown.values())])
+    return f"cost\n{grid(rows)}"

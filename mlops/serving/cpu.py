@@ -60,9 +60,23 @@ def saturates(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether 8-bit products overflow their 16-bit sums here: x86 without VNNI. Then weights have to keep to 7 bits."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
         return False
+    return not {"avx512_vnni", "avx_vnni"} & _flags(cpuinfo)
+
+
+def computes_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 by itself (AMX, AVX512-BF16), and oneDNN may use it.
+
+    Elsewhere bfloat16 is emulated, ten times slower than float32. ONEDNN_MAX_CPU_ISA is oneDNN's own switch: naming
+    anything in it is taken for a wish to do without.
+    """
+    free = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in ("", "ALL", "DEFAULT")
+    return free and bool({"amx_bf16", "avx512_bf16"} & _flags(cpuinfo))
+
+
+@functools.cache
+def _flags(cpuinfo: Path) -> frozenset[str]:
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return True
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    return not {"avx512_vnni", "avx_vnni"} & set(flags)
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))

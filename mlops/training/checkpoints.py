@@ -19,6 +19,7 @@ from mlops import settings
 from mlops.code import code_sha256, libraries
 from mlops.config import PipelineConfig
 from mlops.errors import StoreError
+from mlops.serving.cpu import computes_bf16
 from mlops.store import MANIFEST, build_manifest, check_manifest
 from mlops.types import Base, Run, Snapshot, identity
 
@@ -34,7 +35,9 @@ def place(config: PipelineConfig, snapshot: Snapshot, base: Base, run: Run, proc
     train = config.train.model_dump(mode="json", exclude={"checkpoint_seconds"})
     champion = run.champion.model.parent_sha256 if run.champion and config.train.warm_start else None
     key = {
-        "snapshot": snapshot.revision,
+        # Not its revision: a trial's share of the rows, or its tokens by another tokenizer, go under the same one.
+        "rows": {name: snapshot.splits[name].sha256 for name in ("train", "validation")},
+        "labels": snapshot.labels,
         "base": base.sha256,
         "champion": champion,
         "task": config.task_key,
@@ -43,6 +46,7 @@ def place(config: PipelineConfig, snapshot: Snapshot, base: Base, run: Run, proc
         "max_length": config.model.max_length,
         "processes": processes,
         "device": device,
+        "bf16": computes_bf16(),
         "libraries": libraries(),
         "code": code_sha256(),
     }

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.serving.cpu import threads
+from mlops.serving.cpu import computes_bf16, threads
 
 log = logging.getLogger("evergreen")
 
@@ -47,8 +47,8 @@ class Device:
 
 
 def pick(precision: str = "auto") -> Device:
-    """A GPU when there is one, else the CPU. precision: fp32, bf16, or auto: bf16 and TF32 on a GPU that has them, fp32
-    on a CPU, where bf16 is far slower unless the processor has instructions for it."""
+    """A GPU when there is one, else the CPU. precision: fp32, bf16, or auto: bf16 and TF32 on a GPU that has them, bf16 on
+    a CPU that has instructions for it, else fp32."""
     import torch
 
     if torch.cuda.is_available():
@@ -59,9 +59,10 @@ def pick(precision: str = "auto") -> Device:
     # torch counts the machine's processors; a control group may grant fewer, and more threads than that stall.
     if threads() != torch.get_num_threads():
         torch.set_num_threads(threads())
-    if precision == "bf16":
+    able = computes_bf16()
+    if precision == "bf16" and not able:
         log.warning("train.precision: found bf16 on a processor; without instructions for it that is 10 times slower")
-    return Device("cpu", precision == "bf16")
+    return Device("cpu", precision == "bf16" or (precision == "auto" and able))
 
 
 def seed_all(seed: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mlops.tasks import get
 from mlops.tasks.base import Examples, Task
 from mlops.training.ranks import Ranks
 from mlops.training.rows import TRAINED_ON, VALIDATED_ON, digests, subset, write
+from mlops.training.setting import Reporter
 from mlops.training.warm import Start
 from mlops.types import Base, Run, Snapshot
 
@@ -24,36 +24,39 @@ log = logging.getLogger("evergreen")
 
 @dataclass(frozen=True)
 class Job:
-    """What a training is given. folder: an empty one for the model; checkpoints: where they are kept."""
+    """What a training is given. folder: an empty one for the model; checkpoints: where they are kept, if anywhere."""
 
     config: PipelineConfig
     snapshot: Snapshot
     base: Base
     run: Run
     folder: Path
-    checkpoints: Path
+    checkpoints: Path | None
 
     def dump(self) -> str:
         """As another process of ours reads it."""
         values = {name: getattr(self, name).model_dump(mode="json", by_alias=True) for name in _VALUES}
-        return json.dumps(values | {"folder": str(self.folder), "checkpoints": str(self.checkpoints)})
+        kept = str(self.checkpoints) if self.checkpoints else None
+        return json.dumps(values | {"folder": str(self.folder), "checkpoints": kept})
 
     @classmethod
     def load(cls, text: str) -> Job:
         values = json.loads(text)
         typed = {name: kind.model_validate(values[name]) for name, kind in _VALUES.items()}
-        return cls(**typed, folder=Path(values["folder"]), checkpoints=Path(values["checkpoints"]))
+        kept = Path(values["checkpoints"]) if values["checkpoints"] else None
+        return cls(**typed, folder=Path(values["folder"]), checkpoints=kept)
 
 
 _VALUES: dict[str, Any] = {"config": PipelineConfig, "snapshot": Snapshot, "base": Base, "run": Run}
 
 
-def fit(job: Job, ranks: Ranks) -> None:
+def fit(job: Job, ranks: Ranks, report: Reporter | None = None) -> None:
     """Trains; the first process writes config.json, model.safetensors, tokenizer.json, package.json, training.json and
     which rows were trained on and validated on.
 
-    Raises BaseModelError when the base is gone or changed since it was pinned, UserError for layers that it does not
-    have, EvergreenError as `loop.train` does.
+    report: takes the metrics of steps and epochs in place of the MLflow run; what it raises ends the training. Raises
+    BaseModelError when the base is gone or changed since it was pinned, UserError for layers that it does not have,
+    EvergreenError as `loop.train` does.
     """
     from mlops.training import adapters, warm
     from mlops.training.base import resolve_pinned
@@ -74,7 +77,7 @@ def fit(job: Job, ranks: Ranks) -> None:
     package = describe(model, source, task, labels, config.model.max_length, f"{job.base.uri}@{job.base.sha256}")
     _check_tokens(model, rows, validation, job.base)
     rows = subset(rows, start.rows) if start else rows
-    report = _reporter(job.run.mlflow_run_id if ranks.first else None)
+    report = report or _reporter(job.run.mlflow_run_id if ranks.first else None)
     setting = Setting(task, package, section, config.gate.metric, device, report, rules(task, section, rows, labels))
     old = subset(validation, start.judged) if start else None
     before = warm.metric_on(model, old, setting) if old and ranks.first else None
@@ -82,7 +85,8 @@ def fit(job: Job, ranks: Ranks) -> None:
     if not ranks.first:
         seed_all((section.seed + ranks.rank) % 2**32)  # the processes' rows differ, so does what is dropped out of them
     _say(model, rows, setting, ranks)
-    history = train(model, rows, validation, setting, ranks, Checkpoints(job.checkpoints, section.checkpoint_seconds))
+    kept = Checkpoints(job.checkpoints, section.checkpoint_seconds) if job.checkpoints else None
+    history = train(model, rows, validation, setting, ranks, kept)
     if not ranks.first:
         return
     adapters.merge(model)
@@ -146,7 +150,7 @@ def _check_tokens(model: Any, rows: Examples, validation: Examples, base: Base) 
         raise BaseModelError(f"{base.uri}: its tokenizer gives the id {highest}, its model knows {size} tokens")
 
 
-def _reporter(run_id: str | None) -> Callable[[dict[str, float], int], None]:
+def _reporter(run_id: str | None) -> Reporter:
     if run_id is None:
         return lambda values, step: None
     from mlops.tracking import log_progress

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
@@ -17,12 +18,14 @@ from evergreen.operators import (
     FinishOperator,
     StartOperator,
     StepOperator,
+    TrialsOperator,
     ValidateOperator,
+    WorkersOperator,
 )
 from evergreen.params import defaults, trigger_form
 from mlops import config as pipeline_file
 from mlops.config import PipelineConfig
-from mlops.flow import STEPS
+from mlops.flow import TRIALS, Step, steps_of
 
 LIGHT, HEAVY, WHOLE = timedelta(hours=1), timedelta(hours=12), timedelta(hours=24)
 # An Airflow task may die of what is not its step's fault: a lost worker, a service that was away for a moment.
@@ -73,19 +76,11 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
             task_id=START,
             pipeline_path=str(path.resolve()),
             given=given,
+            tuned=config.tune is not None,
             execution_timeout=LIGHT,
             doc_md="Pin everything.",
         )
-        tasks = [
-            (ValidateOperator if step.name == "validate" else StepOperator)(
-                task_id=step.name,
-                step_name=step.name,
-                before=before.name if before else None,
-                execution_timeout=HEAVY if step.loads_model else LIGHT,
-                doc_md=step.doc,
-            )
-            for before, step in pairwise((None, *STEPS))
-        ]
+        tasks = [task for before, step in pairwise((None, *steps_of(config))) for task in _airflow_tasks(step, before)]
         finish = FinishOperator(task_id=FINISH, execution_timeout=LIGHT, doc_md="Reports, MLflow, the summary.")
         # One after the other although evaluate_champion could run beside fine_tune: the memory of one model at a time,
         # and no latency measured while another step takes the cores.
@@ -95,6 +90,30 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
         # the run's state, and a failed retrain whose report was written would be green.
         finish.as_teardown(setups=start, on_failure_fail_dagrun=False)
     return dag
+
+
+def _airflow_tasks(step: Step, before: Step | None) -> list[Any]:
+    """The Airflow tasks of one step; a search has its workers before it."""
+    earlier = before.name if before else None
+    task = (ValidateOperator if step.name == "validate" else StepOperator)(
+        task_id=step.name,
+        step_name=step.name,
+        before=earlier,
+        execution_timeout=HEAVY if step.loads_model else LIGHT,
+        doc_md=step.doc,
+    )
+    if step.name != "tune":
+        return [task]
+    workers = WorkersOperator(
+        task_id="tune_workers",
+        before=str(earlier),
+        execution_timeout=LIGHT,
+        doc_md="How many workers share the trials.",
+    )
+    trials = TrialsOperator.partial(
+        task_id=TRIALS.name, before=earlier, execution_timeout=HEAVY, doc_md=TRIALS.doc
+    ).expand(worker=workers.output)
+    return [workers, trials, task]
 
 
 def _schedule(text: str | None) -> CronTriggerTimetable | str | None:
@@ -115,7 +134,7 @@ def broken_dag(path: Path, faults: str, taken: set[str]) -> DAG:
 
 
 def _document(path: Path, config: PipelineConfig) -> str:
-    steps = "\n".join(f"| `{step.name}` | {step.doc} |" for step in STEPS)
+    steps = "\n".join(f"| `{step.name}` | {step.doc} |" for step in steps_of(config))
     source = config.data.source or config.data.splits
     return f"""\
 ### {config.name}

@@ -21,14 +21,16 @@ from evergreen.links import DATA_DOCS, DataDocsLink
 from evergreen.process import StepProcess
 from mlops import flow, pipeline
 from mlops.config import PipelineConfig
+from mlops.cost.value import Cost, total
 from mlops.errors import Rejected, UserError
-from mlops.flow import STEPS
+from mlops.flow import STEPS, steps_of
 from mlops.pipeline import Result, Stop
 from mlops.types import Run, Verdict
 
 log = logging.getLogger("evergreen")
 
 START, FINISH, FACTS = "start", "finish", "facts"
+TRIALS = flow.TRIALS.name
 Json = dict[str, Any]
 
 
@@ -51,21 +53,32 @@ class StartOperator(BaseOperator):
 
     ui_color = "#d8ecd8"
 
-    def __init__(self, *, pipeline_path: str, given: Json, **kwargs: Any) -> None:
+    def __init__(self, *, pipeline_path: str, given: Json, tuned: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pipeline_path = pipeline_path
         self.given = given
+        self.tuned = tuned
 
     def execute(self, context: Any) -> Json:
         quiet_libraries()
         filled_in = dict(context["params"])
         try:
             config = params.chosen(self.pipeline_path, filled_in, self.given)
+            self._same_shape(config)
             run = pipeline.start(config, force=bool(filled_in.get("force")), airflow=_airflow_facts(context))
         except UserError as error:
             raise AirflowFailException(str(error)) from error
         log.info("retrain %s, MLflow run %s", run.retrain_id, run.mlflow_run_id)
         return {"config": config.model_dump(mode="json", by_alias=True), "run": run.model_dump(mode="json")}
+
+    def _same_shape(self, config: PipelineConfig) -> None:
+        """The Airflow tasks of a search are there or not since the file was read: a run cannot add or remove them."""
+        if (config.tune is not None) != self.tuned:
+            found, has = ("a", "none") if config.tune is not None else ("no", "one")
+            raise UserError(
+                f"tune: this run has {found} tune section, its DAG was made with {has}; change the pipeline file, not the "
+                "overrides, and wait until Airflow has read it again"
+            )
 
 
 def _airflow_facts(context: Any) -> dict[str, str]:
@@ -82,6 +95,14 @@ def _opened(ti: Any) -> tuple[PipelineConfig, Run]:
     return PipelineConfig.model_validate(value["config"]), Run.model_validate(value["run"])
 
 
+def skip_if_ended(ti: Any, before: str | None) -> None:
+    """The step before ended the retrain: this one is skipped with the reason, and Airflow skips those after it."""
+    facts = ti.xcom_pull(task_ids=before, key=FACTS) if before else None
+    if facts and facts.get("stop"):
+        stop = facts["stop"]
+        raise AirflowSkipException(f"{before} ended the retrain, {stop['outcome']}: {stop['reason']}")
+
+
 class StepOperator(BaseOperator):
     """One step of the flow: in this process where it is light, else in a process group of its own."""
 
@@ -96,7 +117,7 @@ class StepOperator(BaseOperator):
     def execute(self, context: Any) -> Any:
         quiet_libraries()
         ti = context["ti"]
-        self._skip_if_ended(ti)
+        skip_if_ended(ti, self.before)
         step = flow.step_named(self.step_name)
         config, run = _opened(ti)
         try:
@@ -110,7 +131,7 @@ class StepOperator(BaseOperator):
             if isinstance(error, UserError):  # trying again would find the same
                 raise AirflowFailException(str(error)) from error
             raise
-        return self._hand_over(ti, result, pipeline.stop(step, config, run, {step.output: result.output}))
+        return self._hand_over(ti, config, result, pipeline.stop(step, config, run, {step.output: result.output}))
 
     def on_kill(self) -> None:
         if self._child is not None:
@@ -119,13 +140,6 @@ class StepOperator(BaseOperator):
     def _link(self, ti: Any, output: Any) -> None:
         """Says where a person reads more, for a step that has a place."""
 
-    def _skip_if_ended(self, ti: Any) -> None:
-        """The step before ended the retrain: this one is skipped with the reason, and Airflow skips those after it."""
-        facts = ti.xcom_pull(task_ids=self.before, key=FACTS) if self.before else None
-        if facts and facts.get("stop"):
-            stop = facts["stop"]
-            raise AirflowSkipException(f"{self.before} ended the retrain, {stop['outcome']}: {stop['reason']}")
-
     def _run(self, step: flow.Step, config: PipelineConfig, run: Run, values: Json) -> Result:
         if not step.loads_model:
             typed = {name: pipeline.typed(_type_of(name), value) for name, value in values.items()}
@@ -133,9 +147,10 @@ class StepOperator(BaseOperator):
         self._child = StepProcess(step.name)
         handed = {"config": config.model_dump(mode="json", by_alias=True), "run": run.model_dump(mode="json")}
         answer = self._child.run(handed | {"values": values})
-        return Result(pipeline.typed(step.type, answer["output"]), answer["seconds"], answer["reused"])
+        cost = Cost.model_validate(answer["cost"]) if answer.get("cost") else None
+        return Result(pipeline.typed(step.type, answer["output"]), answer["seconds"], answer["reused"], cost)
 
-    def _hand_over(self, ti: Any, result: Result, stop: Stop | None) -> Any:
+    def _hand_over(self, ti: Any, config: PipelineConfig, result: Result, stop: Stop | None) -> Any:
         output = result.output.model_dump(mode="json") if result.output is not None else None
         ti.xcom_push(FACTS, _facts(result, stop))
         self._link(ti, result.output)
@@ -144,13 +159,36 @@ class StepOperator(BaseOperator):
         if stop and stop.outcome == "rejected":
             ti.xcom_push("return_value", output)
             raise AirflowFailException(f"rejected: {stop.reason}")
-        names = [entry.name for entry in STEPS]
-        later = names[names.index(self.step_name) + 2 :]
-        if stop and later:
+        names = [entry.name for entry in steps_of(config)]
+        later = names[names.index(self.step_name) + 2 :] if stop else []
+        if later:
             ti.xcom_push("return_value", output)
             # All at once instead of one per turn of the scheduler; the next one skips itself and says why.
             raise DownstreamTasksSkipped(tasks=later)
         return output
+
+
+class TrialsOperator(StepOperator):
+    """One worker of a study, mapped over as many as `tune.workers` says; `tune` after them gives the best."""
+
+    def __init__(self, *, worker: int, **kwargs: Any) -> None:
+        super().__init__(step_name=TRIALS, **kwargs)
+        self.worker = worker
+
+
+class WorkersOperator(BaseOperator):
+    """The workers that a study gets, as the run's own settings have it: what the trials are mapped over."""
+
+    ui_color = "#e8f4e8"
+
+    def __init__(self, *, before: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.before = before
+
+    def execute(self, context: Any) -> list[int]:
+        skip_if_ended(context["ti"], self.before)
+        config, _ = _opened(context["ti"])
+        return list(range(config.tune.workers if config.tune else 0))
 
 
 class ValidateOperator(StepOperator):
@@ -172,7 +210,8 @@ def _type_of(value_name: str) -> str:
 
 def _inputs(ti: Any, step: flow.Step) -> Json:
     """The values that a step takes, as JSON, from the Airflow tasks that gave them."""
-    wanted = {name.partition(".")[0] for name in step.inputs.values()} - {"run"}
+    names = (*step.inputs.values(), *step.optional.values())
+    wanted = {name.partition(".")[0] for name in names} - {"run"}
     return {entry.output: ti.xcom_pull(task_ids=entry.name) for entry in STEPS if entry.output in wanted}
 
 
@@ -181,6 +220,7 @@ def _facts(result: Result | None = None, stop: Stop | None = None) -> Json:
     return {
         "seconds": result.seconds if result else 0.0,
         "reused": bool(result and result.reused),
+        "cost": result.cost.model_dump(mode="json") if result and result.cost else None,
         "stop": {"outcome": stop.outcome, "reason": stop.reason, "verdicts": verdicts} if stop else None,
     }
 
@@ -198,33 +238,57 @@ class FinishOperator(BaseOperator):
         quiet_libraries()
         ti = context["ti"]
         config, run = _opened(ti)
-        values, seconds, ending, crash = _collected(ti)
+        values, seconds, ending, crash = _collected(ti, config)
         if ending is None:
             log.error("the retrain failed: %s", crash)
             tracking.fail_run(run.mlflow_run_id, crash)
             return {"pipeline": config.name, "outcome": "failed", "reason": crash, "mlflow_run_id": run.mlflow_run_id}
-        summary = finish(config, run, values, seconds, ending)
+        summary = finish(config, run, values, seconds, ending, _costs(ti, config))
         for line in render(summary).splitlines():
             log.info("%s", line)
         return summary
 
 
-def _collected(ti: Any) -> tuple[Json, dict[str, float], Stop | None, str]:
+def _collected(ti: Any, config: PipelineConfig) -> tuple[Json, dict[str, float], Stop | None, str]:
     """Values and seconds of the steps that ran; how the retrain ended, or what broke it."""
     values: Json = {}
     seconds: dict[str, float] = {}
-    for step in STEPS:
+    for step in steps_of(config):
         facts: Mapping[str, Any] | None = ti.xcom_pull(task_ids=step.name, key=FACTS)
+        trials = _trials(ti) if step.name == "tune" else []
+        if facts is None and (errors := [each["error"] for each in trials if "error" in each]):
+            return values, seconds, None, f"{TRIALS}: {errors[0]}"
         if facts is None:
             return values, seconds, None, f"{step.name} ended without a result: it was killed, timed out or stopped"
         if "error" in facts:
             return values, seconds, None, f"{step.name}: {facts['error']}"
         values[step.output] = pipeline.typed(step.type, ti.xcom_pull(task_ids=step.name))
+        seconds |= {TRIALS: sum(each["seconds"] for each in trials)} if trials else {}
         seconds[step.name] = facts["seconds"]
         if stop := facts["stop"]:
             verdicts = tuple(Verdict.model_validate(verdict) for verdict in stop["verdicts"])
             return values, seconds, Stop(stop["outcome"], stop["reason"], verdicts), ""
     return values, seconds, None, "the last step ended without an outcome"
+
+
+def _costs(ti: Any, config: PipelineConfig) -> dict[str, Cost]:
+    """The cost of the steps that ran; that of a study's workers, who ran side by side, is their sum."""
+    found: dict[str, Cost] = {}
+    for step in steps_of(config):
+        if step.name == "tune":
+            workers = {str(n): each["cost"] for n, each in enumerate(_trials(ti)) if each.get("cost")}
+            found |= {TRIALS: total({n: Cost.model_validate(each) for n, each in workers.items()})} if workers else {}
+        facts = ti.xcom_pull(task_ids=step.name, key=FACTS) or {}
+        if facts.get("cost"):
+            found[step.name] = Cost.model_validate(facts["cost"])
+    return found
+
+
+def _trials(ti: Any) -> list[Json]:
+    """The facts of the workers of a study."""
+    found = ti.xcom_pull(task_ids=TRIALS, key=FACTS)
+    facts = [found] if isinstance(found, Mapping) else list(found or ())
+    return [dict(each) for each in facts if each]
 
 
 class BrokenOperator(BaseOperator):

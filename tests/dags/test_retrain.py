@@ -12,7 +12,7 @@ from tiny import tiny_base, tiny_rows
 
 from mlops.flow import STEPS
 
-NAMES = [step.name for step in STEPS]
+NAMES = [step.name for step in STEPS if not step.section]
 Load = Callable[[], dict[str, Any]]
 
 PIPELINE = """\

@@ -14,7 +14,7 @@ import pytest
 from tiny import LABELS, tiny_models, tiny_rows
 
 from mlops.errors import EvergreenError, StoreError, UserError
-from mlops.serving.cpu import cgroup_quota, saturates, threads
+from mlops.serving.cpu import cgroup_quota, computes_bf16, saturates, threads
 from mlops.serving.runtime import Runtime
 from mlops.store import build_manifest
 
@@ -185,3 +185,16 @@ def test_which_processors_need_the_reduced_range(tmp_path: Path, monkeypatch: py
     assert saturates(tmp_path / "none") is True
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert saturates(tmp_path / "other") is False
+
+
+def test_bf16_is_for_processors_that_have_it_unless_somebody_says_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_it, without = tmp_path / "with", tmp_path / "without"
+    with_it.write_text("flags\t: fpu avx512f amx_bf16 amx_tile\n")
+    without.write_text("flags\t: fpu avx2 f16c\n")
+    assert not computes_bf16(with_it)  # the tests' own environment says no
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    assert computes_bf16(with_it)
+    assert not computes_bf16(without)
+    assert not computes_bf16(tmp_path / "nowhere")

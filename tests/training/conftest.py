@@ -1,4 +1,4 @@
-"""One thread: a fork of a process whose libraries have started others would wait for them for ever."""
+"""One thread: what several processes compute must not depend on how many threads earlier tests left."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import in_ranks
+from killing import in_ranks, start
 from safetensors.numpy import load_file, save_file
 from tiny import tiny_base, tiny_config, tiny_run, tiny_snapshot
 from trainings import plain_base, same_training
@@ -107,8 +106,7 @@ def until(true: object, seconds: float = 120) -> None:
 def test_killed_with_its_children_it_goes_on(tmp_path: Path, home: Path) -> None:
     base = tiny_base(tmp_path / "base")  # with dropout: every process has its own to go on with
     long = {"epochs": 4, "batch_tokens": 128, "accumulate": 2, "checkpoint_seconds": 0}
-    process = multiprocessing.get_context("fork").Process(target=lambda: tuned(base, 2, **long))
-    process.start()
+    process = start(lambda: tuned(base, 2, **long))
     until(lambda: list(home.glob("cache/training/*/00000[2-4]-*/manifest.json")) or not process.is_alive())
     assert process.is_alive()
     workers = children(process.pid)

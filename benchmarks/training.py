@@ -178,7 +178,6 @@ def ours(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Pat
     """The way of `prepare` and `fine_tune`: tokens once, batches by a budget of them, the loop of this library."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from mlops.training.setting import Setting
 
     from mlops.config_train import TrainSection
     from mlops.data.encode import encoded_columns
@@ -189,6 +188,7 @@ def ours(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Pat
     from mlops.tasks.base import Examples
     from mlops.training.device import pick
     from mlops.training.loop import train
+    from mlops.training.setting import Setting
 
     task = get(chosen.task)
     texts = pa.array([row["text"] for row in chosen.train])

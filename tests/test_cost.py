@@ -82,7 +82,7 @@ def test_a_child_that_lives_on_counts_only_what_it_used_meanwhile() -> None:
 
 
 def test_memory_between_two_looks_is_seen() -> None:
-    before = processes.resident() / 1e6
+    before = sum(processes.resident()) / 1e6
     with Meter("takes memory") as meter:
         block = bytearray(os.urandom(1)) * 200_000_000
         del block
@@ -238,3 +238,18 @@ def test_a_retrain_says_what_it_cost(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = subprocess.run(command, input=json.dumps(handed), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert Cost.model_validate(json.loads(done.stdout)["cost"]).cpu_seconds > 0  # as it travels back to Airflow
+
+
+def test_memory_between_two_looks_is_seen_beside_a_large_child() -> None:
+    code = "import sys; block = b'x' * 300_000_000; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-S", "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin
+        assert child.stdout
+        child.stdout.readline()
+        before = sum(processes.resident()) / 1e6
+        with Meter("takes memory") as meter:
+            block = bytearray(os.urandom(1)) * 200_000_000
+            del block
+        child.stdin.close()
+    assert cost_of(meter).peak_mb >= before + 195

@@ -38,7 +38,7 @@ class Meter:
         self._rates = rates()
         self._energy = Energy(name)
         self._ended = threading.Event()
-        self._exact, self._peak, self._gpu_seconds = False, 0, 0.0
+        self._exact, self._peak, self._below, self._gpu_seconds = False, 0, 0, 0.0
         self._before: processes.Used | None = None
         self._thread = threading.Thread(target=self._watch, name=f"cost of {name}", daemon=True)
 
@@ -81,7 +81,8 @@ class Meter:
 
     def _look(self) -> None:
         now = time.perf_counter()
-        self._peak = max(self._peak, processes.resident())
+        own, self._below = processes.resident()
+        self._peak = max(self._peak, own + self._below)
         self._gpu_seconds += (now - self._looked) * processes.gpus()
         self._looked = now
 
@@ -89,7 +90,8 @@ class Meter:
         self._look()
         seconds = time.perf_counter() - self._started
         cpu = processes.between(before, processes.used())
-        peak = max(self._peak, processes.peak() if self._exact else 0)
+        # What this process had between two looks, beside the others as they were at the last one.
+        peak = max(self._peak, processes.peak() + self._below if self._exact else 0)
         energy, co2 = self._energy.stop(seconds)
         return Cost(
             seconds=round(seconds, 3),

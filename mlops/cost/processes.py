@@ -45,16 +45,16 @@ def between(before: Used, after: Used) -> float:
     return own + max(others, 0.0)
 
 
-def resident() -> int:
-    """Bytes that all processes hold now; pages that they share count for each."""
+def resident() -> tuple[int, int]:
+    """Bytes that this process and those below it hold now; pages that they share count for each."""
     import psutil
 
     process = psutil.Process()
-    size = 0
-    for each in (process, *process.children(recursive=True)):
+    below = 0
+    for each in process.children(recursive=True):
         with suppress(psutil.Error):
-            size += each.memory_info().rss
-    return size
+            below += each.memory_info().rss
+    return process.memory_info().rss, below
 
 
 def forget_peak() -> bool:

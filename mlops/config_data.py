@@ -82,10 +82,6 @@ class Window(Section):
     def _one_kind(self) -> Window:
         if (self.last is None) == (self.rows is None):
             raise ValueError("allowed: {column: NAME, last: 180d}, or {rows: 500000}")
-        if self.last and not self.column:
-            raise ValueError(
-                f"last: {self.last} needs the column that holds each row's time: {{column: NAME, last: …}}"
-            )
         return self
 
 
@@ -138,6 +134,10 @@ class DataSection(Section):
     def _some_source(self) -> DataSection:
         if self.source is None and isinstance(self.splits, Shares):
             raise ValueError("data.source is missing; name a source, or name every split's in data.splits")
+        if self.window and self.window.last and not (self.window.column or self.columns.time):
+            raise ValueError(
+                f"window: last: {self.window.last} needs the column that holds each row's time: {{column: NAME, last: …}}"
+            )
         window, time = self.window and self.window.column, self.columns.time
         if window and time and window != time:
             raise ValueError(

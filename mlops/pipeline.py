@@ -169,7 +169,10 @@ def _too_few(config: PipelineConfig, raw: Snapshot) -> Stop | None:
     least = config.data.min_new_rows
     if raw.new_rows is None or raw.new_rows >= least:
         return None
-    return Stop("skipped", f"{raw.new_rows} new rows since the last retrain; data.min_new_rows is {least}")
+    return Stop(
+        "skipped",
+        f"{raw.new_rows} new rows since the last retrain; data.min_new_rows is {least}; --force retrains anyway",
+    )
 
 
 def _unchanged(config: PipelineConfig, run: Run, champion: Release, snapshot: Snapshot) -> Stop | None:

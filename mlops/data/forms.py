@@ -12,7 +12,7 @@ from mlops.data.rows import Record, label_cell, showable, text_cell
 from mlops.data.tags import scheme, to_iob2
 from mlops.data.text import normalise
 from mlops.tasks.multi_label import written
-from mlops.tasks.pairs import SEPARATOR
+from mlops.tasks.pairs import HIGHEST, SEPARATOR
 
 BLANK = "\u2423"  # stands for a token of which nothing is left, so that tokens and tags stay as many
 
@@ -79,6 +79,18 @@ class Pair:
         return _joined(text, problem, label, label_problem)
 
 
+class Grades(Pair):
+    """Two texts and how relevant the second is to the first: a number, 0 for not at all."""
+
+    def read(self, cells: Mapping[str, Any], columns: Columns, most: int) -> Cells:
+        found = super().read(cells, columns, most)
+        try:
+            good = found.label is None or 0 <= float(found.label) < HIGHEST
+        except ValueError:
+            good = False
+        return found if good else Cells(found.text, None, found.problem or "not_a_grade")
+
+
 class Tokens:
     """Tokens and a tag for each, in the scheme that the whole source is written in; tags become strict IOB2."""
 
@@ -111,7 +123,7 @@ def form_of(config: PipelineConfig) -> Form:
     kinds: dict[str, type[Plain] | type[Pair]] = {
         "text-classification:multi": Multi,
         "text-pair-classification": Pair,
-        "text-ranking": Pair,
+        "text-ranking": Grades,
     }
     return Tokens() if config.task == "token-classification" else kinds.get(config.task_key, Plain)()
 

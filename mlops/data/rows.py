@@ -25,6 +25,7 @@ PROBLEMS = {
     "too_large": "a cell above validate.max_text_bytes",
     "malformed": "a record that does not parse",
     "not_text": "a text or label that is neither text nor a plain value",
+    "not_a_grade": "a relevance that is no number from 0 to below 100",
     "not_tokens": "tokens or tags that are no list",
     "tags_do_not_fit": "another number of tags than of tokens",
     "unreadable_time": "a time that cannot be read",

@@ -10,7 +10,7 @@ OUTCOMES = {
     "held": "held: the champion is better and goes on serving",
     "inconclusive": "inconclusive: the test rows are too few to tell; the champion goes on serving",
     "awaiting_approval": "awaiting approval: registered, not serving",
-    "skipped": "skipped: nothing has changed",
+    "skipped": "skipped: there is nothing to gain",
     "rejected": "rejected",
 }
 

@@ -12,6 +12,7 @@ from mlops.statistics.ranking import NAMES, ranking_scores, ranking_units
 from mlops.tasks.base import Answers, Floats, Item, Judged, Kind, Logits
 from mlops.tasks.text_classification import TextClassification, probabilities
 
+HIGHEST = 100.0  # no grade reaches it
 SEPARATOR = "\u241e"  # between the texts of a pair, in a snapshot
 
 
@@ -43,7 +44,7 @@ class TextRanking(TextPairClassification):
             grades = {name: float(name) for name in names}
         except ValueError:
             grades = {"": -1.0}
-        if not all(0 <= grade < 100 for grade in grades.values()):
+        if not all(0 <= grade < HIGHEST for grade in grades.values()):
             raise UserError(
                 f"found the labels {', '.join(names)}; {self.key} needs grades: 0 for irrelevant, 1 and above"
             )

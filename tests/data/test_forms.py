@@ -10,7 +10,7 @@ import pytest
 from sources import pipeline
 
 from mlops.config_data import Columns
-from mlops.data.forms import BLANK, Cells, Form, Multi, Pair, Tokens
+from mlops.data.forms import BLANK, Cells, Form, Grades, Multi, Pair, Tokens
 from mlops.data.readers import read_tables
 from mlops.data.text import normalise
 
@@ -97,3 +97,11 @@ def test_what_is_ranked_stays_together_unless_the_pipeline_splits_itself(tmp_pat
     given = pipeline(path, task="text-ranking", data={"splits": {"train": str(path), "test": str(path)}})
     (table,) = read_tables(str(path), given)
     assert "group" not in table.column_names
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [(0, None), ("2", None), (0.5, None), ("yes", "not_a_grade"), (-1, "not_a_grade"), ("nan", "not_a_grade")],
+)
+def test_a_grade_that_is_none_costs_its_row_alone(label: Any, problem: str | None) -> None:
+    assert read(Grades(), text_a="q", text_b="a", label=label).problem == problem

@@ -173,7 +173,7 @@ def test_too_few_new_rows_skip_the_run(tmp_path: Path) -> None:
     assert ending() is None  # nothing was trained yet: all rows are new
     record(open_store(), source(config))
     write_jsonl(path, DAYS[:8])
-    assert ending() == "skipped: 3 new rows since the last retrain; data.min_new_rows is 4"
+    assert ending() == "skipped: 3 new rows since the last retrain; data.min_new_rows is 4; --force retrains anyway"
     assert ending(this.model_copy(update={"force": True})) is None
     write_jsonl(path, DAYS[:9])
     assert ending() is None

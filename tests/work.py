@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from tiny import _WORDS, tiny_base, tiny_rows
+from tiny import _WORDS, TRAINED, tiny_base, tiny_rows
 
 _OWN = [_WORDS[8 * place : 8 * place + 8] for place in range(4)]
 _NOISE = _WORDS[64:]
@@ -126,10 +126,7 @@ def work_file(folder: Path, work: Work, **sections: Any) -> Path:
         "name": "tiny",
         "data": {"source": str(rows)},
         "model": {"base": str(tiny_base(folder / "base")), "max_length": 32},
-        "train": {"epochs": 6, "learning_rate": 5e-3, "batch_tokens": 512},
-        "gate": {"floor": 0.6, "margin": 0.2, "resamples": 500},
-        "compress": {"max_drop": 0.2},
-        "verify": {"max_flips": 0.5},
+        **TRAINED,
     }
     for given in (work.sections, sections):
         for name, section in given.items():

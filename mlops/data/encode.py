@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.data.arrays import column
 from mlops.data.tokens import TokenizerOf, tokenise
 from mlops.errors import BaseModelError
 from mlops.store import Store
@@ -26,15 +27,9 @@ def encoded_columns(task: Task, store: Store, tokenizer: TokenizerOf, rows: pa.T
 
     if task.kind == "tokens":
         return _windows(tokenizer, rows["text"].to_pylist())
-    found = tokenise(store, tokenizer, _column(rows, "text"), _column(rows, "digest"), task)
+    found = tokenise(store, tokenizer, column(rows, "text"), column(rows, "digest"), task)
     columns = {"input_ids": found.ids, "n_tokens": pa.array(_lengths(found.ids), pa.int32())}
     return columns | ({"second": _seconds(tokenizer, found.ids)} if task.kind == "pair" else {})
-
-
-def _column(table: pa.Table, name: str) -> pa.Array:
-    import pyarrow as pa
-
-    return table[name].combine_chunks() if table.num_rows else pa.array([], table[name].type)
 
 
 def _lengths(ids: pa.Array) -> Any:

@@ -11,6 +11,7 @@ from mlops.config_data import Columns
 from mlops.data.rows import Record, label_cell, showable, text_cell
 from mlops.data.tags import scheme, to_iob2
 from mlops.data.text import normalise
+from mlops.tasks import get
 from mlops.tasks.multi_label import written
 from mlops.tasks.pairs import HIGHEST, SEPARATOR
 
@@ -180,7 +181,5 @@ def _joined(text: str | None, problem: str | None, label: str | None, label_prob
 
 def names_in(cells: Sequence[str | None], config: PipelineConfig) -> set[str]:
     """The labels that label cells of a snapshot name."""
-    from mlops.tasks import get
-
     task = get(config.task_key)
     return {name for cell in cells if cell is not None for name in task.label_names(cell)}

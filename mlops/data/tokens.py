@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops import settings
+from mlops.data.arrays import column
 from mlops.data.garbage import paused
 from mlops.errors import BaseModelError, StoreError
 from mlops.store import Store
@@ -81,16 +82,16 @@ def tokenise(store: Store, tokenizer: TokenizerOf, texts: pa.Array, digests: pa.
     cache = _read(store, tokenizer)
     if not len(texts):
         return Tokens(pa.array([], pa.list_(pa.int32())), pa.array([], pa.int32()))
-    places = _places(digests, _column(cache, "digest"))
+    places = _places(digests, column(cache, "digest"))
     missing = pa.array(np.flatnonzero(places < 0))
     if len(missing):
         asked = digests.take(missing)
         fresh = _worked_out(tokenizer, texts.take(missing), asked, task)
         log.info("tokenise: %s texts, %s were known", f"{len(missing):,}", f"{len(texts) - len(missing):,}")
         _add(store, tokenizer, fresh)
-        places[missing] = cache.num_rows + _places(asked, _column(fresh, "digest"))
+        places[missing] = cache.num_rows + _places(asked, column(fresh, "digest"))
         cache = pa.concat_tables([cache, fresh])
-    return Tokens(_column(cache, "ids").take(pa.array(places)), _column(cache, "length").take(pa.array(places)))
+    return Tokens(column(cache, "ids").take(pa.array(places)), column(cache, "length").take(pa.array(places)))
 
 
 def _places(asked: pa.Array, known: pa.Array) -> npt.NDArray[np.int64]:
@@ -116,16 +117,6 @@ def _halves(digests: pa.Array) -> npt.NDArray[np.int64]:
         return np.zeros((0, 2), dtype=np.int64)
     numbers = np.frombuffer(digests.buffers()[1], dtype=np.int64)
     return np.asarray(numbers[2 * digests.offset : 2 * (digests.offset + len(digests))].reshape(-1, 2))
-
-
-def _column(table: pa.Table, name: str) -> pa.Array:
-    """One array of all chunks; a single chunk is not copied, which of a large cache takes longer than looking it up."""
-    import pyarrow as pa
-
-    chunks = [chunk for chunk in table[name].chunks if len(chunk)]
-    if len(chunks) == 1:
-        return chunks[0]
-    return pa.concat_arrays(chunks) if chunks else pa.array([], table.schema.field(name).type)
 
 
 def _schema() -> pa.Schema:

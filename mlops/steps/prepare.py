@@ -10,6 +10,7 @@ import numpy as np
 from mlops.config import SPLITS, PipelineConfig
 from mlops.config_data import Shares
 from mlops.data import book as books
+from mlops.data.arrays import column
 from mlops.data.copies import Distinct, distinct
 from mlops.data.duplicates import join_units, near_duplicate_groups
 from mlops.data.encode import encoded_columns
@@ -102,13 +103,13 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
     chosen = rows.take(found.kept).combine_chunks()
     frozen = books.unseen_test_texts(book, chosen["key"])
     tested = np.ones(chosen.num_rows + frozen.num_rows, dtype=bool)
-    tested[: chosen.num_rows] = books.known_splits(book, _column(chosen, "key")) == books.TEST
+    tested[: chosen.num_rows] = books.known_splits(book, column(chosen, "key")) == books.TEST
     near, groups = _grouped(chosen, frozen, tested, _threshold(config))
     texts = Texts(
-        texts=_column(chosen, "text"),
-        keys=_column(chosen, "key"),
-        labels=_column(chosen, "label").dictionary_encode().indices.to_numpy().astype(np.int64),
-        units=_column(chosen, "unit"),
+        texts=column(chosen, "text"),
+        keys=column(chosen, "key"),
+        labels=column(chosen, "label").dictionary_encode().indices.to_numpy().astype(np.int64),
+        units=column(chosen, "unit"),
         near=near,
         groups=groups,
     )
@@ -132,12 +133,6 @@ def _threshold(config: PipelineConfig) -> float | None:
     return config.prepare.near_duplicate if given or get(config.task_key).kind != "pair" else None
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    import pyarrow as pa
-
-    return table[name].combine_chunks() if table.num_rows else pa.array([], table[name].type)
-
-
 def _grouped(chosen: pa.Table, frozen: pa.Table, tested: Flags, threshold: float | None) -> tuple[Indices, Indices]:
     """(groups of copies and near-duplicates; the same with rows of one unit together), the frozen test texts behind the rows.
 
@@ -146,8 +141,8 @@ def _grouped(chosen: pa.Table, frozen: pa.Table, tested: Flags, threshold: float
     import pyarrow as pa
 
     def both(name: str) -> pa.Array:
-        mine = _column(chosen, name)
-        return pa.concat_arrays([mine, _column(frozen, name).cast(mine.type)])
+        mine = column(chosen, name)
+        return pa.concat_arrays([mine, column(frozen, name).cast(mine.type)])
 
     texts, keys, units = both("text"), both("key"), both("unit")
     codes = keys.dictionary_encode().indices.to_numpy().astype(np.int64)
@@ -202,7 +197,7 @@ def _leak_checks(cleaned: _Cleaned, chosen: pa.Table, unit: str) -> list[Check]:
     """
     splits = cleaned.assigned.splits
     copied = cleaned.rows.take(cleaned.found.copies).combine_chunks()
-    where = books.known_splits(cleaned.assigned.book, _column(copied, "key"))
+    where = books.known_splits(cleaned.assigned.book, column(copied, "key"))
     checks = []
     for name in ("test", "validation"):
         copies = copied.filter(_mask(where == books.CODES[name]))
@@ -231,7 +226,7 @@ def _store_splits(
     splits = cleaned.assigned.splits
     used = np.flatnonzero(splits != books.KEPT_OUT)
     # Before any row goes: the name of a group must not change with what is kept out of it.
-    names = group_names(_column(chosen, "key"), cleaned.groups)[used]
+    names = group_names(column(chosen, "key"), cleaned.groups)[used]
     rows = chosen.take(used).combine_chunks()
     columns = {"row_id": rows["row_id"], "text": rows["text"], "label": rows["label"]}
     columns |= encoded_columns(task, store, tokenizer, rows)

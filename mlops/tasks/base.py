@@ -55,8 +55,8 @@ class Rules:
 
 
 class Answers(NamedTuple):
-    """A model's answers to n rows. predicted: as labels are written in a snapshot. scores: the probability of each
-    (what a ranking goes by), sure: that of the row's true label."""
+    """A model's answers to n rows. predicted: as labels are written in a snapshot. scores [n]: how sure each is, or what a
+    ranking goes by. chances: per row the probabilities behind it, one per output, or for tokens that of each one's tag."""
 
     predicted: list[str]
     scores: Floats

@@ -61,10 +61,15 @@ class TextClassification:
         return np.bincount(np.asarray(examples.targets, dtype=np.int64), minlength=len(labels))
 
     def metrics(self, logits: Sequence[Logits], examples: Examples, labels: Sequence[str]) -> dict[str, float]:
-        truth = [labels[target] for target in examples.targets]
         answers = self.answers(logits, labels)
-        judged = Judged(truth, answers.predicted, list(answers.scores), examples.groups or examples.row_ids)
+        judged = Judged(
+            self.cells(examples, labels), answers.predicted, list(answers.scores), examples.groups or examples.row_ids
+        )
         return point(self.statistics(judged, labels), lambda totals: self.values(totals, labels))
+
+    def cells(self, examples: Examples, labels: Sequence[str]) -> list[str]:
+        """The targets as a snapshot writes them."""
+        return [labels[target] for target in examples.targets]
 
     def metric_names(self, labels: Sequence[str]) -> list[str]:
         return ["accuracy", "macro_f1", "weighted_f1", *(f"f1/{label}" for label in labels)]

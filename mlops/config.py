@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from mlops.config_base import Section, Share
 from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
+from mlops.config_gate import BASELINES, BaselineName, GateSection
 from mlops.config_train import ModelSection, TrainSection
 from mlops.config_tune import TuneSection
 from mlops.errors import ConfigError
@@ -71,17 +72,6 @@ class PrepareSection(Section):
     drop_label_issues: bool = False
 
 
-class GateSection(Section):
-    """What lets a candidate in. metric: the pipeline file's, or the first of its task's in METRICS. margin: how much worse
-    than the champion is still as good. alpha: of the one-sided test."""
-
-    metric: str = ""
-    floor: Share = 0.5
-    margin: Share = 0.01
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    resamples: Annotated[int, Field(ge=100, le=100_000)] = 5000
-
-
 class CompressSection(Section):
     """variants: made and judged; the smallest that passes ships. max_drop: of the gate's metric, against the original."""
 
@@ -105,7 +95,10 @@ class VerifySection(Section):
 
 
 class PipelineConfig(Section):
-    """A whole pipeline file. suite and root are filled in by `load`: the expectations' content, and where paths start."""
+    """A whole pipeline file. suite and root are filled in by `load`: the expectations' content, and where paths start.
+
+    promote: auto lets what passed serve, approval waits for a person each time, approve-first only for the first champion.
+    """
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
     task: TaskName
@@ -119,7 +112,7 @@ class PipelineConfig(Section):
     gate: GateSection = GateSection()
     compress: CompressSection = CompressSection()
     verify: VerifySection = VerifySection()
-    promote: Literal["auto", "approval"] = "auto"
+    promote: Literal["approve-first", "auto", "approval"] = "approve-first"
     schedule: str | None = None
     suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()
     root: Annotated[str, Field(json_schema_extra={"loader": True})] = "."
@@ -151,6 +144,11 @@ class PipelineConfig(Section):
             guess = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"gate.metric: found {found!r}; allowed for {self.task_key}: {', '.join(allowed)}{guess}")
         return self
+
+    @property
+    def baselines(self) -> tuple[BaselineName, ...]:
+        """What a first champion has to beat."""
+        return BASELINES[self.task_key] if self.gate.baselines is None else self.gate.baselines
 
     @property
     def task_key(self) -> str:
@@ -241,4 +239,8 @@ def _resolve_paths(config: PipelineConfig, root: Path) -> PipelineConfig:
     tune = config.tune
     if tune is not None:
         tune = tune.model_copy(update={"bases": tuple(absolute(uri) for uri in tune.bases)})
-    return config.model_copy(update={"data": data, "model": model, "tune": tune})
+    gate = config.gate
+    if gate.golden is not None:
+        golden = gate.golden.model_copy(update={"source": absolute(gate.golden.source)})
+        gate = gate.model_copy(update={"golden": golden})
+    return config.model_copy(update={"data": data, "model": model, "tune": tune, "gate": gate})

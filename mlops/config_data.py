@@ -92,6 +92,8 @@ class DataSection(Section):
     window: which rows of a source that grows. min_new_rows: with fewer new ones than that a run is skipped.
     target: one label a text (single), any number of them (multi: a list in JSON and Parquet, a JSON list or labels parted
     by | in a text cell), or one of labels that have an order (ordinal).
+    test: frozen keeps every row of test there for ever; rolling takes the newest rows by the time column each time, and
+    lets them be trained on when they are older.
     labels: the allowed labels; none takes what the expectations allow, or what the data has often enough. For ordinal
     targets in their order; without it they must be numbers.
     """
@@ -101,6 +103,7 @@ class DataSection(Section):
     columns: Columns = Columns()
     splits: Shares | SplitSources = Shares()
     target: Literal["single", "multi", "ordinal"] = "single"
+    test: Literal["frozen", "rolling"] = "frozen"
     labels: tuple[str, ...] | None = None
     take: Annotated[float, Field(gt=0, le=1)] = 1.0
     window: Window | None = None
@@ -137,6 +140,10 @@ class DataSection(Section):
         if self.window and self.window.last and not (self.window.column or self.columns.time):
             raise ValueError(
                 f"window: last: {self.window.last} needs the column that holds each row's time: {{column: NAME, last: …}}"
+            )
+        if self.test == "rolling" and (self.columns.time is None or isinstance(self.splits, SplitSources)):
+            raise ValueError(
+                "data.test: rolling takes the newest rows: it needs data.columns.time, and data.splits as shares"
             )
         window, time = self.window and self.window.column, self.columns.time
         if window and time and window != time:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlops.config import GateSection, PipelineConfig
+from mlops.config import PipelineConfig
+from mlops.config_gate import GateSection
 from mlops.statistics.bootstrap import point
 from mlops.statistics.classification import Flags
 from mlops.statistics.paired import Difference, difference

@@ -144,10 +144,29 @@ class Latency(Value):
     p95: float
 
 
+class Behaviour(Value):
+    """How a model did on a group of behaviour cases (Ribeiro et al., "Beyond accuracy: behavioral testing of NLP models with
+    CheckList", ACL 2020).
+
+    kind: minimum (the right answer), invariance (the same answer to what means the same), direction (a score that moves the
+    right way). cases and passed: counts. least: share that has to pass. severity: what it means when fewer do. failures:
+    some of those that did not, in words.
+    """
+
+    name: str
+    kind: Literal["minimum", "invariance", "direction"]
+    cases: int
+    passed: int
+    least: float
+    severity: Literal["fail", "warn"]
+    failures: tuple[str, ...] = ()
+
+
 class Evaluation(Value):
     """A model's metrics on one split; `per_row` keeps one score per row for paired tests.
 
-    outputs: what the model's outputs stand for, in their order.
+    outputs: what the model's outputs stand for, in their order. golden: the same of the golden rows, where there are any.
+    behaviour: the behaviour cases of the pipeline.
     """
 
     model_sha256: str
@@ -159,6 +178,14 @@ class Evaluation(Value):
     per_row: ArtifactRef
     latency: Latency | None = None
     size: int = 0
+    golden: ArtifactRef | None = None
+    behaviour: tuple[Behaviour, ...] = ()
+
+
+class Baselines(Value):
+    """What simple models score on the same rows, by their names in `gate.baselines`."""
+
+    evaluations: dict[str, Evaluation]
 
 
 class Variants(Value):

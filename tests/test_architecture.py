@@ -18,7 +18,7 @@ HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "sklearn", "ma
 }
 # A layer may import those above it in this list and its own.
 LAYERS = [
-    {"types", "errors", "code", "process"},
+    {"types", "errors", "code", "process", "expressions"},
     {"config", "faults", "settings", "blobs", "store", "statistics"},
     {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
     | {"tracking", "registry", "ledger", "promotion", "reports", "flow", "tuning", "cost"},

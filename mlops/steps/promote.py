@@ -10,7 +10,7 @@ from mlops.types import Promotion, Release, Run
 
 def promote(config: PipelineConfig, run: Run, release: Release) -> Promotion:
     """What became of the release. Trying again after a crash finds it promoted and says so."""
-    if config.promote == "approval":
+    if config.promote == "approval" or (config.promote == "approve-first" and run.champion is None):
         promotion.set_candidate(release.name, release.version)
         reason = f"version {release.version} waits: mlops promote {release.name} {release.version} --reason …"
         return Promotion(release=release, outcome="awaiting_approval", reason=reason)

@@ -12,8 +12,9 @@ from mlops.tasks.base import Examples
 from mlops.training.batches import optimizer_steps, share, within
 from mlops.training.checkpoints import Checkpoints
 from mlops.training.device import chance_state, set_chance_state
+from mlops.training.dropout import from_bytes
 from mlops.training.losses import gradient_not_finite, judged, not_finite, tensors
-from mlops.training.memory import out_of_memory, release, too_little
+from mlops.training.memory import keep_blocks, out_of_memory, release, too_little
 from mlops.training.optimizer import adamw, factor, scale_and_clip, set_rate
 from mlops.training.predictor import logits_of
 from mlops.training.progress import Progress
@@ -49,14 +50,16 @@ def train(
     validation loss; without validation rows it is the last. Goes on from the newest checkpoint. Raises EvergreenError,
     naming the rows, as soon as a loss is not finite, and when memory runs out although the batches were halved.
     """
-    training = Training(model, rows, validation, setting, ranks or Ranks(), checkpoints)
-    try:
-        with setting.device.products():
+    if setting.device.name == "cpu":
+        keep_blocks()
+    with setting.device.products(), from_bytes(model, setting.device.name):
+        training = Training(model, rows, validation, setting, ranks or Ranks(), checkpoints)
+        try:
             return training.run()
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise too_little(setting, training.state, rows.lengths) from error
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise too_little(setting, training.state, rows.lengths) from error
 
 
 class Training:

@@ -65,9 +65,12 @@ def trigger_form(config: PipelineConfig) -> dict[str, Param]:
         "promote": Param(
             given["promote"],
             type="string",
-            enum=["auto", "approval"],
+            enum=["approve-first", "auto", "approval"],
             title="Promote",
-            description="auto: a candidate that passes serves at once. approval: it is registered and waits.",
+            description=(
+                "auto: a candidate that passes serves at once. approval: it is registered and waits. approve-first: only the "
+                "first one waits."
+            ),
         ),
         "overrides": Param(
             {},

@@ -78,9 +78,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--alias", default="champion")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8080)
-    releases = add("releases", commands.releases, "the registered versions of a model, with the ledger")
-    releases.add_argument("model", metavar="MODEL")
-    as_json(releases)
+    for command in _versions(add):
+        as_json(command)
     promote = add("promote", commands.promote, "let a registered version serve")
     promote.add_argument("model", metavar="MODEL")
     promote.add_argument("version", metavar="VERSION")
@@ -91,6 +90,20 @@ def parser() -> argparse.ArgumentParser:
     doctor = add("doctor", commands.doctor, "what this machine and these settings can do")
     as_json(doctor)
     return top
+
+
+def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    from mlops import commands
+
+    releases = add("releases", commands.releases, "the registered versions of a model, with the ledger")
+    releases.add_argument("model", metavar="MODEL")
+    compare = add("compare", commands.compare, "two registered versions of a model on the same test rows, paired")
+    compare.add_argument("model", metavar="MODEL")
+    compare.add_argument("a", metavar="A", help="a version or alias, such as champion: what B is compared with")
+    compare.add_argument("b", metavar="B", help="a version or alias")
+    rows = "score both again on the test rows of this pipeline's data as it is now"
+    compare.add_argument("--data", metavar="PIPELINE", help=rows)
+    return [releases, compare]
 
 
 def _expectations_init(suites: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -211,6 +211,15 @@ def releases(options: argparse.Namespace) -> Answer:
     return f"{options.model}\n{grid(table) if found else '  no versions'}\nledger\n{grid(history)}", 0
 
 
+def compare(options: argparse.Namespace) -> Answer:
+    """Two registered versions on the same test rows: those they were judged on, or those of a pipeline's data as it is now."""
+    from mlops import compare, config
+
+    loaded = config.load(options.data) if options.data else None
+    found = compare.compare(_name(options.model), options.a, options.b, loaded)
+    return found if options.json else compare.render(found), 0
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlops.config_base import Section, Share
+from mlops.config_behaviour import BehaviourGroup, load_behaviour
 from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
 from mlops.config_gate import BASELINES, BaselineName, GateSection
@@ -95,7 +96,8 @@ class VerifySection(Section):
 
 
 class PipelineConfig(Section):
-    """A whole pipeline file. suite and root are filled in by `load`: the expectations' content, and where paths start.
+    """A whole pipeline file. `load` fills in suite (the expectations' content), behaviour (the groups of tests/behaviour that
+    are about this task and pipeline) and root (where paths start).
 
     promote: auto lets what passed serve, approval waits for a person each time, approve-first only for the first champion.
     """
@@ -115,6 +117,7 @@ class PipelineConfig(Section):
     promote: Literal["approve-first", "auto", "approval"] = "approve-first"
     schedule: str | None = None
     suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()
+    behaviour: Annotated[tuple[BehaviourGroup, ...], Field(json_schema_extra={"loader": True})] = ()
     root: Annotated[str, Field(json_schema_extra={"loader": True})] = "."
 
     @model_validator(mode="after")
@@ -196,7 +199,7 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
     root = path.resolve().parent
     root = next((place.parent for place in (root, *root.parents) if place.name == "pipelines"), root)
     suite: list[Any] = []
-    for key in ("suite", "root"):
+    for key in ("suite", "behaviour", "root"):
         if key in raw:
             faults.append(unknown((key,), raw.pop(key), PipelineConfig))
     where = raw.get("expectations")
@@ -206,6 +209,8 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
             faults.extend(found)
         except ConfigError as error:
             faults.extend(error.faults)
+    behaviour, found = load_behaviour(root, raw.get("task"), raw.get("name"))
+    faults.extend(found)
     config: PipelineConfig | None = None
     try:
         config = PipelineConfig.model_validate({**raw, "root": str(root)})
@@ -222,7 +227,7 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
                 faults.extend(describe(error, Expectation, prefix=(f"{where}[{position}]",)))
     if faults or config is None:
         raise ConfigError(str(path), faults)
-    return _resolve_paths(config.model_copy(update={"suite": tuple(entries)}), root)
+    return _resolve_paths(config.model_copy(update={"suite": tuple(entries), "behaviour": behaviour}), root)
 
 
 def _resolve_paths(config: PipelineConfig, root: Path) -> PipelineConfig:

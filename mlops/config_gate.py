@@ -10,7 +10,7 @@ from mlops.config_base import Section, Share, SourceUri
 from mlops.expressions import Expression
 
 BaselineName = Literal["majority", "tfidf", "most_frequent_tag"]
-# What a first champion has to beat, by task; a pipeline file may name fewer.
+# What is compared with, by task. A first champion has to beat all of them, or those that its pipeline file names.
 BASELINES: dict[str, tuple[BaselineName, ...]] = {
     "text-classification": ("majority", "tfidf"),
     "text-classification:multi": ("majority",),
@@ -24,8 +24,8 @@ BASELINES: dict[str, tuple[BaselineName, ...]] = {
 class SliceRule(Section):
     """A part of the test rows that is judged by itself: every value of a column, one label, or what an expression picks.
 
-    column: any column of the source. expression: comparisons of n_tokens, n_chars, label, text or columns of the source
-    with values, joined by and, or, not: "n_tokens > 64 and airline == 'Delta'".
+    column: any column of the source. expression: comparisons of n_tokens, n_chars, label or columns of the source with
+    values, joined by and, or, not: "n_tokens > 64 and airline == 'Delta'".
     """
 
     column: Annotated[str, Field(min_length=1)] | None = None
@@ -73,7 +73,8 @@ class GateSection(Section):
     metric: the pipeline file's, or the first of its task's in METRICS. floor: below it a candidate is rejected. margin: how
     much worse than the champion is still as good. alpha: chance that one test set lets a worse one in, over all looks at
     it. slices: parts judged by themselves. max_slice_drop: of the metric, on any of them, against the champion. max_ece:
-    expected calibration error. baselines: what a first champion has to beat; none is all of its task. min_rows: test rows
+    expected calibration error. baselines: what a first champion has to beat; none is all of
+    its task, the others are reported. min_rows: test rows
     (units) below which nothing is decided. forgetting: drop on the rows that the champion was judged on when it came.
     golden: rows that are never trained on. min_slice_rows: smaller slices are reported and not judged.
     """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Flags = npt.NDArray[np.bool_]
 
-BUILT_IN = ("n_tokens", "n_chars", "label", "text")  # what every row has besides columns of its source
+BUILT_IN = ("n_tokens", "n_chars", "label")  # what every row has besides columns of its source
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,

@@ -195,13 +195,13 @@ def _bases(config: PipelineConfig, run: Run) -> set[str]:
 
 
 def _missed(verdict: Verdict) -> RunOutcome:
-    """rejected where an absolute rule failed; held or inconclusive where only the comparison with the champion did."""
-    from mlops.judgement import CHAMPION
+    """rejected where an absolute rule failed, held where the comparison with the champion did, else inconclusive."""
+    from mlops.judgement import RELATIVE
 
-    bad = {check.name: check.outcome for check in verdict.checks if check.outcome in ("fail", "inconclusive")}
-    if set(bad) == {CHAMPION}:
-        return "held" if bad[CHAMPION] == "fail" else "inconclusive"
-    return "rejected"
+    failed = [check.name for check in verdict.checks if check.outcome == "fail"]
+    if not failed:
+        return "inconclusive"
+    return "held" if all(name in RELATIVE for name in failed) else "rejected"
 
 
 def _nothing_ships(selection: Selection) -> Stop:

@@ -25,6 +25,7 @@ from mlops.types import ArtifactRef, Release, Verdict, identity
 log = logging.getLogger("evergreen")
 
 STATE, KEY, RECORD = "evergreen.state", "evergreen.key", "evergreen.release"
+CARD_CHARACTERS = 5000
 _PYFUNC = Path(__file__).resolve().parent / "serving" / "pyfunc.py"
 
 
@@ -130,9 +131,10 @@ def require_verdicts(release: Release) -> None:
         )
 
 
-def register(release: Release, tags: Mapping[str, str], run_id: str | None) -> Release:
+def register(release: Release, tags: Mapping[str, str], run_id: str | None, card: str | None = None) -> Release:
     """Registers a judged file; the release with its version. The same file judged against the same champion for the same
     configuration is registered once, however often it is tried and however long its answers took each time.
+    card: Markdown for the version's page; see `set_card`.
 
     Raises Rejected without passing verdicts, RegistryError where the files read back are others.
     """
@@ -167,7 +169,28 @@ def register(release: Release, tags: Mapping[str, str], run_id: str | None) -> R
         # What `mlflow.register_model` would do: the model's page leads to its version.
         links = json.dumps([{"name": release.name, "version": finished.version}])
         api.set_logged_model_tags(model_id, {"mlflow.modelVersions": links})
+        if card:
+            set_card(release.name, finished.version, card)
     return finished
+
+
+def set_card(name: str, version: str, text: str) -> None:
+    """Makes a text the version's description, which MLflow's page of it shows as Markdown, without scripts.
+
+    MLflow's tables hold 5,000 characters of it; of a longer text the end goes. A version's verdicts do not depend on it.
+    Raises NotFound for a version that is not there.
+    """
+    from mlflow.exceptions import MlflowException
+
+    note = "\n\n… (cut: MLflow holds no more)"
+    if len(text) > CARD_CHARACTERS:
+        text = text[: CARD_CHARACTERS - len(note)] + note
+    try:
+        client().update_model_version(name, version, description=text)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise NotFound(f"{name} has no version {version!r}; mlops releases {name} lists those there are") from error
 
 
 def _write_record(release: Release) -> ArtifactRef:

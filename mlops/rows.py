@@ -1,21 +1,45 @@
-"""The per-row predictions of an evaluation, read from the store."""
+"""The per-row answers of an evaluation, read from the store."""
 
 from __future__ import annotations
 
-from mlops.judgement import Rows
+from typing import Any
+
+from mlops.judging.answers import Rows
 from mlops.store import open_store
-from mlops.types import Evaluation
+from mlops.types import ArtifactRef, Evaluation
+
+SLICE = "slice:"  # before the name of a source's column in a prepared split and in per-row answers
+_FIELDS = {"row_id": "ids", "label": "labels", "predicted": "predicted", "score": "scores", "group": "groups"} | {
+    "n_tokens": "n_tokens",
+    "n_chars": "n_chars",
+    "digest": "digests",
+    "probabilities": "chances",
+}
 
 
 def load_rows(evaluation: Evaluation) -> Rows:
     """The evaluation's rows in the order of their ids; StoreError where the artifact is missing or damaged."""
+    return load(evaluation.per_row)
+
+
+def load(ref: ArtifactRef) -> Rows:
+    """The same of any artifact of per-row answers."""
     import pyarrow.parquet as pq
 
-    path = open_store().fetch(evaluation.per_row) / "rows.parquet"
-    names = ("row_id", "label", "predicted", "score", "group")
-    with pq.ParquetFile(path) as file:
-        there = [name for name in names if name in file.schema_arrow.names]
-        table = file.read(columns=there).sort_by("row_id")
+    with pq.ParquetFile(open_store().fetch(ref) / "rows.parquet") as file:
+        table = file.read().sort_by("row_id")
+    values: dict[str, Any] = {}
+    for name, field in _FIELDS.items():
+        if name in table.column_names:
+            values[field] = tuple(table.column(name).to_pylist())
     # Evaluations of earlier versions have no groups: every row is one of its own.
-    columns = [table.column(name if name in there else "row_id").to_pylist() for name in names]
-    return Rows(*(tuple(column) for column in columns))
+    values.setdefault("groups", values["ids"])
+    if "unit" in table.column_names:
+        units = zip(table.column("unit").to_pylist(), values["ids"], strict=True)
+        values["units"] = tuple(f"unit {unit}" if unit is not None else f"row {row}" for unit, row in units)
+    columns = {
+        name.removeprefix(SLICE): tuple(table.column(name).to_pylist())
+        for name in table.column_names
+        if name.startswith(SLICE)
+    }
+    return Rows(**values, columns=columns)

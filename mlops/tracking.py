@@ -1,20 +1,22 @@
-"""A retrain as one MLflow run: params, metrics, the data set as an input, files, and every variant as a comparable model."""
+"""A retrain as one MLflow run: params, metrics, the data set as an input, files, and every judged model."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mlops import __version__, settings
 from mlops.code import git_commit
 from mlops.config import PipelineConfig
 from mlops.expectations.docs import docs_folder
+from mlops.tracking_models import dataset_of, flat_metrics, judged_models, log_metrics, log_models
 from mlops.tuning.choice import as_tuned
-from mlops.types import Evaluation, Run, Selection, Snapshot, Tuned
+from mlops.types import Run, Snapshot, Tuned
 
 log = logging.getLogger("evergreen")
 
@@ -61,26 +63,9 @@ def start_run(config: PipelineConfig, run_name: str, tags: Mapping[str, str]) ->
 def log_progress(run_id: str, metrics: Mapping[str, float], step: int) -> None:
     """Metrics of a training under way; a tracking server that is gone is a warning, not the end of a training."""
     try:
-        _log(client(), run_id, metrics, step)
+        log_metrics(client(), run_id, metrics, step)
     except Exception as error:
         log.warning("progress of step %s was not tracked: %s: %s", step, type(error).__name__, error)
-
-
-def _log(
-    api: Any, run_id: str, metrics: Mapping[str, float], step: int = 0, of: Mapping[str, str] | None = None
-) -> None:
-    """of: model_id, dataset_name and dataset_digest that the metrics belong to."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    entries = [Metric(_key(name), float(value), now, step, **(of or {})) for name, value in metrics.items()]
-    for start in range(0, len(entries), 500):
-        api.log_batch(run_id, metrics=entries[start : start + 500])
-
-
-def _key(name: str) -> str:
-    """MLflow allows letters, digits and _-./ space : in a metric's name; a label may hold anything."""
-    return "".join(sign if sign.isalnum() or sign in "_-./ :" else "_" for sign in name)[:250]
 
 
 def fail_run(run_id: str | None, reason: str) -> None:
@@ -105,7 +90,7 @@ def finish_run(
         return
     api, run_id = client(), run.mlflow_run_id
     _params(api, run_id, as_tuned(config, {}, values.get("tuned"))[0])
-    _log(api, run_id, _metrics(values, seconds) | _costs(summary.get("cost", {})))
+    log_metrics(api, run_id, _metrics(values, seconds) | _costs(summary.get("cost", {})))
     for path in files.values():
         api.log_artifact(run_id, str(path))
     _data_docs(api, run_id, config, values)
@@ -113,12 +98,14 @@ def finish_run(
     if snapshot:
         _input(api, run_id, config, snapshot)
         api.set_tag(run_id, "evergreen.snapshot", snapshot.revision)
-    selection: Selection | None = values.get("selection")
-    if selection and snapshot:
-        _variants(api, run_id, selection, snapshot)
+        log_models(api, run_id, judged_models(run, values), snapshot)
+    note = f"**{summary['outcome']}**\n\n```\n{summary['reason'][:4000]}\n```"
+    if run.champion and (address := compare_url(run, run_id)):
+        api.set_tag(run_id, "evergreen.compare", address)
+        note += f"\n\n[Compare with the champion, version {run.champion.version}]({address})"
     api.set_tag(run_id, "evergreen.outcome", summary["outcome"])
     api.set_tag(run_id, "evergreen.reason", summary["reason"][:4000])
-    api.set_tag(run_id, "mlflow.note.content", f"**{summary['outcome']}**\n\n```\n{summary['reason'][:4000]}\n```")
+    api.set_tag(run_id, "mlflow.note.content", note)
     api.set_terminated(run_id, "FAILED" if summary["outcome"] == "rejected" else "FINISHED")
 
 
@@ -147,10 +134,29 @@ def artifact_url(run_id: str | None, name: str) -> str | None:
     return f"{where}/#/experiments/{home}/runs/{run_id}/artifacts/{name}"
 
 
+def compare_url(run: Run, run_id: str | None) -> str | None:
+    """MLflow's own page that compares a retrain's run with the champion's; none without a champion, without a run of
+    either, or without an MLflow server that a browser can reach.
+    """
+    where = settings.current().mlflow_url
+    if where is None or run_id is None or run.champion is None:
+        return None
+    try:
+        api = client()
+        theirs = api.get_model_version(run.champion.name, run.champion.version).run_id
+        if not theirs or theirs == run_id:
+            return None
+        homes = list(dict.fromkeys(str(api.get_run(each).info.experiment_id) for each in (run_id, theirs)))
+    except Exception as error:  # a link is not worth a retrain
+        log.warning("MLflow did not say where the champion's run is: %s", error)
+        return None
+    return f"{where}/#/compare-runs?runs={quote(json.dumps([run_id, theirs]))}&experiments={quote(json.dumps(homes))}"
+
+
 def _params(api: Any, run_id: str, config: PipelineConfig) -> None:
     from mlflow.entities import Param
 
-    values = config.model_dump(mode="json", by_alias=True, exclude={"suite", "root"})
+    values = config.model_dump(mode="json", by_alias=True, exclude={"suite", "behaviour", "root"})
     flat: dict[str, Any] = {}
     for section, entries in values.items():
         if isinstance(entries, dict):
@@ -174,7 +180,7 @@ def _metrics(values: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[st
     scored = {"candidate": values.get("evaluation"), "champion": values.get("champion_evaluation")}
     for prefix, evaluation in scored.items():
         if evaluation is not None:
-            found |= {f"{prefix}/{name}": value for name, value in _flat(evaluation).items()}
+            found |= {f"{prefix}/{name}": value for name, value in flat_metrics(evaluation).items()}
     return found
 
 
@@ -188,57 +194,9 @@ def _costs(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _flat(evaluation: Evaluation) -> dict[str, float]:
-    """Metrics with their bounds, size and latency, under the same names for every model."""
-    found: dict[str, float] = {}
-    for name, metric in evaluation.metrics.items():
-        found |= {name: metric.value, f"{name}/low": metric.low, f"{name}/high": metric.high}
-    found["size_mb"] = evaluation.size / 1e6
-    if evaluation.latency:
-        found |= {"p50_ms": evaluation.latency.p50, "p95_ms": evaluation.latency.p95}
-    return found
-
-
-def _dataset(snapshot: Snapshot) -> Any:
-    from mlflow.data.http_dataset_source import HTTPDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-
-    source = HTTPDatasetSource(snapshot.splits[sorted(snapshot.splits)[0]].uri)
-    return MetaDataset(source, name=snapshot.pipeline, digest=_digest(snapshot))
-
-
-def _digest(snapshot: Snapshot) -> str:
-    return snapshot.revision[:36]  # MLflow takes no more
-
-
 def _input(api: Any, run_id: str, config: PipelineConfig, snapshot: Snapshot) -> None:
     from mlflow.entities import DatasetInput, InputTag
 
-    dataset = _dataset(snapshot)._to_mlflow_entity()
+    dataset = dataset_of(snapshot)._to_mlflow_entity()
     tags = [InputTag("mlflow.data.context", "training"), InputTag("source", str(config.data.source)[:500])]
     api.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
-
-
-def _variants(api: Any, run_id: str, selection: Selection, snapshot: Snapshot) -> None:
-    """Every judged file as a LoggedModel with the same metric names on the same data set, so that a page compares them.
-
-    The run's own metrics of these names are those of the file that ships, which comes last. The registered file has its
-    model from `registry.register`.
-    """
-    import mlflow
-
-    home = api.get_run(run_id).info.experiment_id
-    found = mlflow.search_logged_models([home], f"source_run_id = '{run_id}'", output_format="list")
-    known = {model.name: model for model in found}
-    shipped = selection.chosen.variant if selection.chosen else None
-    for variant in sorted(selection.evaluations, key=lambda name: name == shipped):
-        evaluation = selection.evaluations[variant]
-        model = known.get(variant)
-        if model is None:
-            tags = {"evergreen.outcome": selection.verdicts[variant].outcome}
-            params = {"variant": variant, "sha256": evaluation.model_sha256}
-            model = mlflow.create_external_model(
-                name=variant, source_run_id=run_id, params=params, tags=tags, experiment_id=home
-            )
-        of = {"model_id": model.model_id, "dataset_name": snapshot.pipeline, "dataset_digest": _digest(snapshot)}
-        _log(api, run_id, _flat(evaluation), of=of)

@@ -165,7 +165,8 @@ class Behaviour(Value):
 class Evaluation(Value):
     """A model's metrics on one split; `per_row` keeps one score per row for paired tests.
 
-    outputs: what the model's outputs stand for, in their order. golden: the same of the golden rows, where there are any.
+    outputs: what the model's outputs stand for, in their order. temperature: what its logits are divided by. golden: the
+    same scores of the golden rows, where there are any.
     behaviour: the behaviour cases of the pipeline.
     """
 
@@ -178,6 +179,7 @@ class Evaluation(Value):
     per_row: ArtifactRef
     latency: Latency | None = None
     size: int = 0
+    temperature: float = 1.0
     golden: ArtifactRef | None = None
     behaviour: tuple[Behaviour, ...] = ()
 

@@ -21,9 +21,10 @@ LAYERS = [
     {"types", "errors", "code", "process", "expressions"},
     {"config", "faults", "settings", "blobs", "store", "statistics"},
     {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
+    | {"judging", "looks", "records", "baselines", "behaviour"}
     | {"tracking", "registry", "ledger", "promotion", "reports", "flow", "tuning", "cost"},
     {"steps"},
-    {"pipeline", "summary", "doctor"},
+    {"pipeline", "summary", "doctor", "compare"},
     {"commands", "cli", "__main__"},
 ]  # fmt: skip
 
@@ -112,7 +113,7 @@ def test_help_names_every_command() -> None:
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "mlops", "--help"], capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 5  # a second where nothing else runs; the import test above is the sharp one
-    for name in ("check", "run", "step", "predict", "serve", "releases", "promote", "rollback", "doctor"):
+    for name in ("check", "run", "step", "predict", "serve", "releases", "compare", "promote", "rollback", "doctor"):
         assert re.search(rf"^    {name} ", done.stdout, re.M), name
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from mlops.config import PipelineConfig
-from mlops.judgement import Rows, judge_candidate, judge_variant
+from mlops.config_gate import GateSection
+from mlops.judgement import Case, Rows, judge, judge_variant
 from mlops.tasks import get
-from mlops.types import ArtifactRef, Evaluation, Latency, Metric
+from mlops.types import ArtifactRef, Evaluation, Latency, Metric, Verdict
 
 LABELS = ("a", "b") * 200
 IDS = tuple(f"{number:04}" for number in range(len(LABELS)))
@@ -54,19 +55,23 @@ RULES = pipeline().gate
 TASK = get("text-classification")
 
 
+def judged(scored: Evaluation, found: Rows, champion: Rows | None, rules: GateSection = RULES, **more: object) -> Verdict:
+    return judge(Case(TASK, rules, scored, found, champion, **more)).verdict  # type: ignore[arg-type]
+
+
 def test_the_first_champion_needs_the_floor_and_the_baseline() -> None:
-    good = judge_candidate(TASK, evaluation(20), rows(20), None, RULES)
+    good = judged(evaluation(20), rows(20), None)
     assert good.outcome == "pass"
-    assert outcomes(good) == {"floor": "pass", "majority_baseline": "pass"}
-    low = judge_candidate(TASK, evaluation(100), rows(100), None, RULES)
+    assert outcomes(good) == {"min_rows": "pass", "looks": "pass", "floor": "pass", "majority_baseline": "pass"}
+    low = judged(evaluation(100), rows(100), None)
     assert low.outcome == "fail"
-    assert outcomes(low) == {"floor": "fail", "majority_baseline": "pass"}
+    assert outcomes(low) == {"min_rows": "pass", "looks": "pass", "floor": "fail", "majority_baseline": "pass"}
 
 
 def test_a_model_that_always_answers_the_same_does_not_beat_the_majority_class() -> None:
     constant = Rows(IDS, LABELS, ("a",) * len(IDS))
-    verdict = judge_candidate(TASK, evaluation(200), constant, None, RULES.model_copy(update={"floor": 0.0}))
-    assert outcomes(verdict) == {"floor": "pass", "majority_baseline": "fail"}
+    verdict = judged(evaluation(200), constant, None, RULES.model_copy(update={"floor": 0.0}))
+    assert outcomes(verdict) == {"min_rows": "pass", "looks": "pass", "floor": "pass", "majority_baseline": "fail"}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_a_model_that_always_answers_the_same_does_not_beat_the_majority_class()
 )
 def test_against_the_champion(candidate: Rows, champion: Rows, expected: str) -> None:
     wrong = sum(truth != guess for truth, guess in zip(candidate.labels, candidate.predicted, strict=True))
-    verdict = judge_candidate(TASK, evaluation(wrong), candidate, champion, RULES)
+    verdict = judged(evaluation(wrong), candidate, champion)
     assert outcomes(verdict)["against_champion"] == expected
     assert verdict.outcome == expected
     if expected == "inconclusive":
@@ -90,11 +95,11 @@ def test_against_the_champion(candidate: Rows, champion: Rows, expected: str) ->
 def test_other_rows_are_never_compared() -> None:
     other = replace(rows(5), ids=tuple(reversed(IDS)))
     with pytest.raises(ValueError, match="not the same rows"):
-        judge_candidate(TASK, evaluation(5), rows(5), other, RULES)
+        judged(evaluation(5), rows(5), other)
 
 
 def test_an_unknown_metric_fails_and_says_which_there_are() -> None:
-    verdict = judge_candidate(TASK, evaluation(5), rows(5), None, RULES.model_copy(update={"metric": "f1/zebra"}))
+    verdict = judged(evaluation(5), rows(5), None, RULES.model_copy(update={"metric": "f1/zebra"}))
     assert verdict.outcome == "fail"
     assert "f1/zebra" in verdict.explain()
     assert "f1/a" in verdict.explain()
@@ -114,12 +119,15 @@ def test_an_unknown_metric_fails_and_says_which_there_are() -> None:
 def test_the_file_that_ships(sections: dict, ours: tuple[Rows, Evaluation], expected: dict[str, str]) -> None:
     default = {"verify": {"max_flips": 1}, "compress": {"max_drop": 0.5}}
     found, scored = ours
-    verdict = judge_variant(pipeline(**(default | sections)), "int8", scored, found, rows(20), None)
+    config = pipeline(**(default | sections))
+    case = Case(TASK, config.gate, scored, found, subject="int8")
+    verdict = judge_variant(config, case, rows(20)).verdict
     assert {name: outcome for name, outcome in outcomes(verdict).items() if outcome != "pass"} == expected
 
 
 def test_a_file_that_only_its_parent_would_carry_past_the_champion_is_kept_out() -> None:
     config = pipeline(compress={"max_drop": 0.5}, verify={"max_flips": 1})
-    verdict = judge_variant(config, "int8", evaluation(60), rows(60), rows(10), rows(10))
+    case = Case(TASK, config.gate, evaluation(60), rows(60), rows(10), subject="int8")
+    verdict = judge_variant(config, case, rows(10)).verdict
     assert outcomes(verdict)["against_champion"] == "fail"
     assert verdict.outcome == "fail"

@@ -86,3 +86,18 @@ def test_unknown_names_say_what_there_is() -> None:
     register(tiny_release())
     with pytest.raises(NotFound, match=r"'9'; versions: 1; models: tiny"):
         registry.at("tiny", "9")
+
+
+def test_a_card_is_the_versions_description() -> None:
+    release = registry.register(tiny_release(), {"evergreen.metric": "1.0"}, None, card="# tiny\n\n| a | b |")
+    assert client().get_model_version("tiny", release.version).description == "# tiny\n\n| a | b |"
+    assert register(tiny_release()) == release  # tried again: the description stays
+    registry.set_card("tiny", release.version, "x" * 9000)
+    cut = client().get_model_version("tiny", release.version).description
+    assert len(cut) == registry.CARD_CHARACTERS
+    assert cut.endswith("(cut: MLflow holds no more)")
+    assert registry.at("tiny", "1") == release
+    with pytest.raises(NotFound, match="tiny has no version '9'"):
+        registry.set_card("tiny", "9", "x")
+    with pytest.raises(NotFound, match="absent has no version"):
+        registry.set_card("absent", "1", "x")

@@ -36,9 +36,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SPREAD = 0.1
 LABELS = ("metals", "plants", "waters")
 # Sections with which a tiny model learns its rows in seconds, and few test rows are enough to tell.
-TRAINED: dict[str, dict[str, float]] = {
+TRAINED: dict[str, dict[str, Any]] = {
     "train": {"epochs": 6, "learning_rate": 5e-3, "batch_tokens": 512},
-    "gate": {"floor": 0.6, "margin": 0.2, "resamples": 500},
+    "gate": {"floor": 0.6, "margin": 0.2, "resamples": 500, "baselines": ["majority"]},
     "compress": {"max_drop": 0.2},
     "verify": {"max_flips": 0.5},
 }
@@ -267,6 +267,7 @@ def tiny_file(folder: Path, **sections: Any) -> Path:
         "data": {"source": str(rows)},
         "model": {"base": str(tiny_base(folder / "base")), "max_length": 24},
         **TRAINED,
+        "promote": "auto",
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(values | sections), encoding="utf-8")

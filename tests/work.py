@@ -127,6 +127,7 @@ def work_file(folder: Path, work: Work, **sections: Any) -> Path:
         "data": {"source": str(rows)},
         "model": {"base": str(tiny_base(folder / "base")), "max_length": 32},
         **TRAINED,
+        "promote": "auto",
     }
     for given in (work.sections, sections):
         for name, section in given.items():

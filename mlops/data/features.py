@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -30,16 +30,22 @@ def features(texts: Sequence[str]) -> csr_matrix:
     """
     import numpy as np
     from scipy.sparse import csr_matrix
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(
-        analyzer=_analysed, min_df=2, max_features=_MOST_FEATURES, sublinear_tf=True, dtype=np.float32
-    )
     try:
-        found: csr_matrix = vectorizer.fit_transform(texts).tocsr()
+        found: csr_matrix = vectoriser(min_df=2).fit_transform(texts).tocsr()
     except ValueError:  # sklearn's way to say that no feature is left
         return csr_matrix((len(texts), 1), dtype=np.float32)
     return found
+
+
+def vectoriser(min_df: int = 1) -> Any:
+    """scikit-learn's, with our features. min_df: texts that a feature has to be in."""
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        analyzer=_analysed, min_df=min_df, max_features=_MOST_FEATURES, sublinear_tf=True, dtype=np.float32
+    )
 
 
 def words(text: str) -> list[str]:

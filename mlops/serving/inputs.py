@@ -115,6 +115,11 @@ def in_batches(
     return found
 
 
+def tempered(logits: list[Logits], package: Package) -> list[Logits]:
+    """Logits at the temperature that was fitted on validation: the same answers, with probabilities that hold."""
+    return logits if package.temperature == 1 else [values / np.float32(package.temperature) for values in logits]
+
+
 def by_item(encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
     """Logits per item from those per sequence: windows put together again."""
     if encoded.places is None:

@@ -18,7 +18,11 @@ INPUTS: tuple[Input, ...] = get_args(Input)
 
 
 class Package(BaseModel):
-    """The content of package.json. inputs: names of the model's inputs. base_model: URI@sha256 it was tuned from."""
+    """The content of package.json. inputs: names of the model's inputs. base_model: URI@sha256 it was tuned from.
+
+    temperature: what logits are divided by before they become probabilities, so that these are as often right as they say
+    (Guo et al., "On calibration of modern neural networks", ICML 2017).
+    """
 
     # Unknown keys are kept out, not refused: a later version may say more.
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -32,6 +36,7 @@ class Package(BaseModel):
     pad_token: str
     inputs: tuple[Input, ...]
     base_model: str
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _coherent(self) -> Package:

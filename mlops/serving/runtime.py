@@ -12,7 +12,7 @@ from typing import Any
 
 from mlops.errors import UserError
 from mlops.serving.cpu import threads as usable_threads
-from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches
+from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches, tempered
 from mlops.serving.package import MODEL, Package, read_package
 from mlops.store import MANIFEST, check_manifest
 from mlops.tasks import get
@@ -30,6 +30,7 @@ class Runtime:
         self.package: dict[str, Any] = package.model_dump(mode="json")
         self.labels = package.labels
         self.variant = package.variant
+        self.temperature = package.temperature
 
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> Runtime:
@@ -58,7 +59,7 @@ class Runtime:
             return []
         encoded = self._encoder.encode(items)
         found = in_batches(encoded.input_ids, self._package, batch_tokens, self._forward, encoded.seconds)
-        return by_item(encoded, found)
+        return tempered(by_item(encoded, found), self._package)
 
     def predict(self, asked: Sequence[Any]) -> list[Any]:
         """One answer per text, pair of texts or list of tokens, as the task's `decode` gives them.

@@ -1,15 +1,47 @@
-"""Judge the candidate against the champion, the floor and the majority baseline on the same frozen rows."""
+"""Judge the candidate against the champion, the floor and the baselines on the same frozen rows."""
 
 from __future__ import annotations
 
+from mlops import looks, records
 from mlops.config import PipelineConfig
-from mlops.judgement import judge_candidate
+from mlops.judgement import judge
 from mlops.rows import load_rows
-from mlops.tasks import get
-from mlops.types import Evaluation, Verdict
+from mlops.scoring import texts_of
+from mlops.types import Baselines, Evaluation, Release, Snapshot, Verdict
 
 
-def gate(config: PipelineConfig, candidate: Evaluation, champion: Evaluation | None) -> Verdict:
-    """The verdict on a candidate: pass, fail or inconclusive. The rule itself is `mlops.judgement`, which does no I/O."""
-    theirs = load_rows(champion) if champion is not None else None
-    return judge_candidate(get(config.task_key), candidate, load_rows(candidate), theirs, config.gate)
+def gate(
+    config: PipelineConfig,
+    candidate: Evaluation,
+    champion: Evaluation | None,
+    baselines: Baselines,
+    snapshot: Snapshot,
+    data_verdict: Verdict,
+    release: Release | None,
+) -> Verdict:
+    """The verdict on a candidate: pass, fail or inconclusive; its report is the whole record.
+
+    The rule itself is `mlops.judgement`, which does no I/O; here the look at the test rows is counted. champion: how the
+    champion's release did on the same rows.
+    """
+    earlier = release.evaluation.per_row if release and champion else None
+    case = records.case_of(
+        config.task_key,
+        config.gate,
+        candidate,
+        champion,
+        baselines.evaluations,
+        earlier,
+        "candidate",
+        config.baselines,
+        looks.take(config.name, load_rows(candidate), candidate, champion),
+        noise_rate(data_verdict),
+    )
+    version = release.version if release else None
+    return records.write(case, judge(case), champion, baselines.evaluations, earlier, texts_of(snapshot), version)
+
+
+def noise_rate(verdict: Verdict) -> float | None:
+    """The share of wrong labels that the data gate estimates; none where it did not look."""
+    found = [check.observed for check in verdict.checks if check.name == "label_noise"]
+    return float(found[0]) if found and isinstance(found[0], int | float) else None

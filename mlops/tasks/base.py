@@ -48,10 +48,12 @@ class Examples:
 @dataclass(frozen=True)
 class Rules:
     """How losses are counted. weights: one per label of the model, none is 1 each. smoothing: share of a target's weight
-    that is spread over all labels (Szegedy et al., "Rethinking the Inception Architecture", 2016)."""
+    that is spread over all labels (Szegedy et al., "Rethinking the Inception Architecture", 2016). hard: the labels alone are
+    right, whatever a task makes of their neighbours."""
 
     weights: Sequence[float] | None = None
     smoothing: float = 0.0
+    hard: bool = False
 
 
 class Answers(NamedTuple):
@@ -70,6 +72,14 @@ class Judged(NamedTuple):
     predicted: Sequence[str]
     scores: Sequence[float]
     groups: Sequence[str]
+
+
+class Confidences(NamedTuple):
+    """Of m answers: how sure the model is of each, whether it is right, and the row (0 to n - 1) that it belongs to."""
+
+    sure: Floats
+    right: npt.NDArray[np.bool_]
+    row: npt.NDArray[np.int64]
 
 
 class Task(Protocol):
@@ -138,6 +148,18 @@ class Task(Protocol):
 
     def constant(self, rows: Judged) -> Judged:
         """The same rows as answered by a model that has learned nothing but which answer is frequent."""
+        ...
+
+    def right(self, rows: Judged) -> Judged:
+        """The same rows as answered without a mistake."""
+        ...
+
+    def wrong(self, rows: Judged, labels: Sequence[str]) -> Judged:
+        """The same rows as answered as badly as can be: what one row may cost a model."""
+        ...
+
+    def confidences(self, rows: Judged, chances: Sequence[Any], labels: Sequence[str]) -> Confidences | None:
+        """What calibration looks at, of each answer that a row is made of; none where scores are no probabilities."""
         ...
 
     def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:

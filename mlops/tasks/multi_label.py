@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.statistics.classification import Flags, set_counts, set_scores
-from mlops.tasks.base import Answers, Examples, Floats, Judged, Logits, Rules
+from mlops.tasks.base import Answers, Confidences, Examples, Floats, Judged, Logits, Rules
 from mlops.tasks.prepared import columns_of, refuse
 from mlops.tasks.text_classification import TextClassification
 
@@ -82,6 +82,19 @@ class MultiLabel(TextClassification):
 
     def values(self, totals: Floats, labels: Sequence[str]) -> Mapping[str, Floats]:
         return set_scores(totals, labels)
+
+    def wrong(self, rows: Judged, labels: Sequence[str]) -> Judged:
+        """No label for rows that have some, all for those that have none."""
+        none, every = written([]), written(labels)
+        return rows._replace(predicted=[every if cell == none else none for cell in rows.labels])
+
+    def confidences(self, rows: Judged, chances: Sequence[Any], labels: Sequence[str]) -> Confidences | None:
+        """One answer a row and label, as sure as the label is probable, or its absence."""
+        found = np.stack([np.asarray(row, dtype=np.float64) for row in chances])
+        right = (found >= THRESHOLD) == self._flags(rows.labels, labels)
+        return Confidences(
+            np.maximum(found, 1 - found).ravel(), right.ravel(), np.repeat(np.arange(len(found)), len(labels))
+        )
 
     def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:
         """Per row {"labels": [those given], "scores": {label: probability}}."""

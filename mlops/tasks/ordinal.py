@@ -28,6 +28,8 @@ class Ordinal(TextClassification):
         """Cross-entropy to the soft targets; a row's weight is that of its label."""
         import torch
 
+        if rules.hard:
+            return super().losses(logits, targets, rules)
         size = logits.shape[-1]
         places = torch.arange(size, device=logits.device)
         soft = torch.softmax(-_SHARPNESS * (places[None] - targets[:, None]).abs().float(), dim=-1)
@@ -46,6 +48,12 @@ class Ordinal(TextClassification):
 
     def values(self, totals: Floats, labels: Sequence[str]) -> Mapping[str, Floats]:
         return ordinal_scores(totals, labels)
+
+    def wrong(self, rows: Judged, labels: Sequence[str]) -> Judged:
+        """The end of the order that is further away."""
+        place = {label: position for position, label in enumerate(labels)}
+        far = [labels[-1 if 2 * place.get(label, 0) < len(labels) - 1 else 0] for label in rows.labels]
+        return rows._replace(predicted=far)
 
     def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:
         """As one label per text, and "position": the expected place in the order, from 0 to labels - 1."""

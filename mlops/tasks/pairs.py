@@ -9,7 +9,7 @@ import numpy as np
 
 from mlops.errors import UserError
 from mlops.statistics.ranking import NAMES, ranking_scores, ranking_units
-from mlops.tasks.base import Answers, Floats, Item, Judged, Kind, Logits
+from mlops.tasks.base import Answers, Confidences, Floats, Item, Judged, Kind, Logits
 from mlops.tasks.text_classification import TextClassification, probabilities
 
 HIGHEST = 100.0  # no grade reaches it
@@ -73,6 +73,18 @@ class TextRanking(TextPairClassification):
         """An order by chance, the same every time."""
         chance = np.random.default_rng(0).random(len(rows.labels))
         return super().constant(rows)._replace(scores=chance.tolist(), predicted=rows.labels)
+
+    def right(self, rows: Judged) -> Judged:
+        """Scores are the grades themselves."""
+        return super().right(rows)._replace(scores=[float(label) for label in rows.labels])
+
+    def wrong(self, rows: Judged, labels: Sequence[str]) -> Judged:
+        """The worst candidate first."""
+        return super().wrong(rows, labels)._replace(scores=[-float(label) for label in rows.labels])
+
+    def confidences(self, rows: Judged, chances: Sequence[Any], labels: Sequence[str]) -> Confidences | None:
+        """None: scores are expected grades."""
+        return None
 
     def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:
         """Per pair {"score"}: higher is more relevant; order the candidates of one text by it."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mlops.errors import UserError
 from mlops.statistics.bootstrap import point
 from mlops.statistics.classification import counts, scores
-from mlops.tasks.base import Answers, Examples, Floats, Item, Judged, Kind, Logits, Rules
+from mlops.tasks.base import Answers, Confidences, Examples, Floats, Item, Judged, Kind, Logits, Rules
 from mlops.tasks.prepared import columns_of, label_places, positions
 
 
@@ -92,6 +92,19 @@ class TextClassification:
         """Always the most frequent label of these rows."""
         values, sizes = np.unique(np.array(rows.labels), return_counts=True)
         return rows._replace(predicted=[str(values[sizes.argmax()])] * len(rows.labels))
+
+    def right(self, rows: Judged) -> Judged:
+        return rows._replace(predicted=list(rows.labels))
+
+    def wrong(self, rows: Judged, labels: Sequence[str]) -> Judged:
+        """The next label of the list in each row's place."""
+        after = dict(zip(labels, [*labels[1:], *labels[:1]], strict=True))
+        return rows._replace(predicted=[after.get(label, labels[0]) for label in rows.labels])
+
+    def confidences(self, rows: Judged, chances: Sequence[Any], labels: Sequence[str]) -> Confidences | None:
+        """One answer a row, as sure as its label is probable."""
+        found = np.array(rows.labels, dtype=object) == np.array(rows.predicted, dtype=object)
+        return Confidences(np.asarray(rows.scores, dtype=np.float64), found, np.arange(len(rows.labels)))
 
     def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:
         """Per row {"label", "score", "scores": {label: probability}}."""

@@ -13,7 +13,7 @@ from mlops.data.tags import entities
 from mlops.errors import UserError
 from mlops.statistics.bootstrap import point
 from mlops.statistics.entities import entity_counts, entity_scores
-from mlops.tasks.base import IGNORED, Answers, Examples, Floats, Item, Judged, Kind, Logits, Rules
+from mlops.tasks.base import IGNORED, Answers, Confidences, Examples, Floats, Item, Judged, Kind, Logits, Rules
 from mlops.tasks.paths import best_path
 from mlops.tasks.prepared import columns_of, refuse
 from mlops.tasks.splitting import words, written
@@ -144,6 +144,32 @@ class TokenClassification:
     def constant(self, rows: Judged) -> Judged:
         """No entity anywhere."""
         return rows._replace(predicted=[" ".join("O" for _ in cell.split(" ")) for cell in rows.labels])
+
+    def right(self, rows: Judged) -> Judged:
+        return rows._replace(predicted=list(rows.labels))
+
+    def wrong(self, rows: Judged, labels: Sequence[str]) -> Judged:
+        """Every entity of a row is missed; where there is none, its first token is taken for one."""
+        invented = next((label for label in labels if label.startswith("B-")), "O")
+        predicted = []
+        for cell in rows.labels:
+            tags = cell.split(" ")
+            plain = ["O"] * len(tags)
+            predicted.append(" ".join(plain if tags != plain else [invented, *plain[1:]]))
+        return rows._replace(predicted=predicted)
+
+    def confidences(self, rows: Judged, chances: Sequence[Any], labels: Sequence[str]) -> Confidences | None:
+        """One answer a token, as sure as its tag is probable."""
+        truth, found = ([cell.split(" ") for cell in cells] for cells in (rows.labels, rows.predicted))
+        sizes = [min(len(one), len(other), len(sure)) for one, other, sure in zip(truth, found, chances, strict=True)]
+        right = [
+            one == other
+            for row, size in enumerate(sizes)
+            for one, other in zip(truth[row][:size], found[row], strict=False)
+        ]
+        sure = [np.asarray(values[:size], dtype=np.float64) for values, size in zip(chances, sizes, strict=True)]
+        rows_of = np.repeat(np.arange(len(sizes)), sizes)
+        return Confidences(np.concatenate([np.zeros(0), *sure]), np.array(right, dtype=bool), rows_of)
 
     def decode(self, logits: Sequence[Logits], asked: Sequence[Any], labels: Sequence[str]) -> list[Any]:
         """Per text its entities [{start, end, type, text, score}]: characters of the text, end exclusive.

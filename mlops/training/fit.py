@@ -66,6 +66,7 @@ def fit(job: Job, ranks: Ranks, report: Reporter | None = None) -> None:
     from mlops.training.losses import rules
     from mlops.training.models import describe, load_model, save_model
     from mlops.training.setting import Setting
+    from mlops.training.temperature import fitted
 
     config, section, task = job.config, job.config.train, get(job.config.task_key)
     source, labels = resolve_pinned(job.base), task.outputs(job.snapshot.labels)
@@ -93,7 +94,10 @@ def fit(job: Job, ranks: Ranks, report: Reporter | None = None) -> None:
     if start and old is not None:
         after = warm.metric_on(model, old, setting)
         history["warm_start"] = warm.forgetting(start, before, after, setting, config.gate.margin)
-    save_model(model, source, job.folder, package)
+    temperature = fitted(model, validation, setting)
+    log.info("fine_tune: temperature %g, fitted on validation", temperature)
+    history["temperature"] = temperature
+    save_model(model, source, job.folder, package.model_copy(update={"temperature": temperature}))
     _write_history(job.folder, history)
     write(job.folder / TRAINED_ON, [*splits["train"].values(), *(start.seen.tolist() if start else ())])
     write(job.folder / VALIDATED_ON, splits["validation"].values())

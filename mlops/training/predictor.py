@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches
+from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches, tempered
 from mlops.serving.package import Package, read_package
 from mlops.tasks import get
 from mlops.tasks.base import Ids, Item, Logits
@@ -45,6 +45,7 @@ class TorchPredictor:
 
         self._package = read_package(folder)
         self.labels = self._package.labels
+        self.temperature = self._package.temperature
         task = get(self._package.task)
         self._encoder = Encoder(folder, self._package, task)
         self._device = Device(pick().name, bf16=False)
@@ -54,4 +55,4 @@ class TorchPredictor:
         """One array per item, in their order: [labels], or [tokens, labels] from a model that answers by token."""
         encoded = self._encoder.encode(items)
         found = logits_of(self._model, encoded.input_ids, self._package, self._device, encoded.seconds)
-        return by_item(encoded, found)
+        return tempered(by_item(encoded, found), self._package)

@@ -26,11 +26,12 @@ def digests(folder: Path) -> dict[str, int]:
         names = ["row_id", *(name for name in _SAYS if name in file.schema_arrow.names)]
         for batch in file.iter_batches(columns=names):  # the texts of all rows may be more than the memory
             columns = [batch.column(name).to_pylist() for name in names]
-            found.update({row_id: _digest(*cells) for row_id, *cells in zip(*columns, strict=True)})
+            found.update({row_id: digest(*cells) for row_id, *cells in zip(*columns, strict=True)})
     return found
 
 
-def _digest(*cells: object) -> int:
+def digest(*cells: object) -> int:
+    """64 bits of a hash of what a row says: its text, its label, what it is ranked within."""
     data = b"\0".join(str(cell).encode("utf-8", "surrogatepass") for cell in cells)
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
@@ -57,7 +58,7 @@ def known(rows: Mapping[str, int], of: Digests) -> set[str]:
 def sample(rows: Mapping[str, int], among: Collection[str], share: float, salt: str) -> set[str]:
     """About this share of the rows `among`; each decided by its own digest and the salt, so that order does not matter."""
     most = share * 2**64
-    return {row_id for row_id in among if _digest(salt, rows[row_id]) < most}
+    return {row_id for row_id in among if digest(salt, rows[row_id]) < most}
 
 
 def subset(examples: Examples, row_ids: Collection[str]) -> Examples:

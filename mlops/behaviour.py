@@ -189,7 +189,7 @@ def _result(group: BehaviourGroup, asked: _Asked, predictor: Predictor, task: Ta
     if not asked.probes:
         failures.append(showable(_nothing(group, asked)))
     elif asked.left_out:
-        log.info("behaviour: %s: %d cases left out, no label %s", group.name, asked.left_out, _list(asked.strange))
+        log.warning("behaviour: %s: %d cases left out, no label %s", group.name, asked.left_out, _list(asked.strange))
     return Behaviour(
         name=group.name,
         kind=group.kind,

@@ -103,7 +103,19 @@ def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> li
     compare.add_argument("b", metavar="B", help="a version or alias")
     rows = "score both again on the test rows of this pipeline's data as it is now"
     compare.add_argument("--data", metavar="PIPELINE", help=rows)
-    return [releases, compare]
+    explain = add(
+        "explain", commands.explain, "why a retrain was promoted or not: one sentence, one table, the whole record"
+    )
+    explain.add_argument(
+        "run_name", metavar="RUN", help="an MLflow run id, a retrain id, or a pipeline's name for its newest"
+    )
+    explain.add_argument(
+        "--subject", metavar="S", help="candidate, int8, fp32; by default what ships, else the candidate"
+    )
+    explain.add_argument(
+        "--again", action="store_true", help="judge again from the record; exit 1 where anything differs"
+    )
+    return [releases, compare, explain]
 
 
 def _expectations_init(suites: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -133,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"mlops {options.command}: {error}", file=sys.stderr)
+        _tell(options, out)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"mlops {options.command}: stopped by the keyboard", file=sys.stderr)
@@ -146,7 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.debug("the traceback", exc_info=True)
         print(f"mlops {options.command}: a fault of Evergreen's own or of a service it needs", file=sys.stderr)
         print(f"  {type(error).__name__}: {error}\n  --debug before the command shows the traceback", file=sys.stderr)
+        _tell(options, out)
         return 1
+
+
+def _tell(options: argparse.Namespace, out: TextIO) -> None:
+    """What a command that failed has to say to a machine, as a result would be; most have nothing."""
+    if told := getattr(options, "told", None):
+        print(json.dumps(told, ensure_ascii=False), file=out, flush=True)
 
 
 def _prepare_process() -> None:

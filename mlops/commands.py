@@ -91,14 +91,21 @@ def step(options: argparse.Namespace) -> Answer:
         values = {name: pipeline.typed(types[name], value) for name, value in handed.get("values", {}).items()}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"step {options.name}: the JSON needs config, run and values; {error}") from error
+    spent: dict[str, Any] = {}
     try:
-        result = pipeline.run_step(chosen, settings, this, values)
+        result = pipeline.run_step(chosen, settings, this, values, spent)
     except Rejected as error:
         log.error("%s", error)
-        return {"rejected": error.verdict.model_dump(mode="json")}, 3
-    output = result.output.model_dump(mode="json") if result.output is not None else None
-    cost = result.cost.model_dump(mode="json") if result.cost else None
-    return {"output": output, "seconds": result.seconds, "reused": result.reused, "cost": cost}, 0
+        return {"rejected": error.verdict.model_dump(mode="json"), "cost": _as_json(spent.get(chosen.name))}, 3
+    except Exception:
+        options.told = {"cost": _as_json(spent.get(chosen.name))}  # the message is for people, this is for Airflow
+        raise
+    cost = _as_json(result.cost)
+    return {"output": _as_json(result.output), "seconds": result.seconds, "reused": result.reused, "cost": cost}, 0
+
+
+def _as_json(value: Any) -> Any:
+    return value.model_dump(mode="json") if value is not None else None
 
 
 def _step_input(path: str | None) -> dict[str, Any]:
@@ -218,6 +225,20 @@ def compare(options: argparse.Namespace) -> Answer:
     loaded = config.load(options.data) if options.data else None
     found = compare.compare(_name(options.model), options.a, options.b, loaded)
     return found if options.json else compare.render(found), 0
+
+
+def explain(options: argparse.Namespace) -> Answer:
+    """The record of a judgement; with --again judged anew from it, which gives the same to the bit."""
+    from mlops import explain, records
+
+    body = explain.find(options.run_name, options.subject)
+    if not options.again:
+        return body if options.json else explain.render(body), 0
+    judged, differs = records.again(body)
+    if options.json:
+        return {"outcome": judged.verdict.outcome, "same": not differs, "differs": differs}, 1 if differs else 0
+    told = "the same, to the last bit" if not differs else "differs:\n  " + "\n  ".join(differs)
+    return f"{judged.sentence}\njudged again: {judged.verdict.outcome}; {told}", 1 if differs else 0
 
 
 def _cell(value: Any) -> str:

@@ -79,8 +79,13 @@ def _input(name: str, run: Run, values: Mapping[str, Any]) -> Any:
     return getattr(value, attribute) if attribute else value
 
 
-def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any]) -> Result:
-    """Runs one step on values that have their types, or gives the earlier output for equal inputs and equal code."""
+def run_step(
+    step: Step, config: PipelineConfig, run: Run, values: Mapping[str, Any], spent: dict[str, Cost] | None = None
+) -> Result:
+    """Runs one step on values that have their types, or gives the earlier output for equal inputs and equal code.
+
+    spent: takes the cost by the step's name, also of a step that raises.
+    """
     inputs = {parameter: _input(name, run, values) for parameter, name in step.inputs.items()}
     if "tuned" in step.optional:
         config, inputs = as_tuned(config, inputs, values.get(step.optional["tuned"]))
@@ -108,8 +113,13 @@ def run_step(step: Step, config: PipelineConfig, run: Run, values: Mapping[str, 
         free = Cost(seconds=round(seconds, 3), cpu_seconds=0.0)
         return Result(earlier["output"], seconds, reused=True, cost=free)
     log.info("%s: started", step.name)
-    with Meter(step.name) as meter:
-        output = step.function(config, **inputs)
+    meter = Meter(step.name)
+    try:
+        with meter:
+            output = step.function(config, **inputs)
+    finally:
+        if spent is not None and meter.cost:
+            spent[step.name] = meter.cost
     if step.memo:
         dumped = output.model_dump(mode="json") if output is not None else None
         store.write_document(document, {"output": dumped})
@@ -226,7 +236,7 @@ def run(config: PipelineConfig, force: bool = False) -> dict[str, Any]:
     ending: Stop | None = None
     try:
         for step in steps_of(config):
-            result = run_step(step, config, this, values)
+            result = run_step(step, config, this, values, costs)
             values[step.output], seconds[step.name] = result.output, result.seconds
             costs |= {step.name: result.cost} if result.cost else {}
             ending = stop(step, config, this, values)
@@ -234,19 +244,27 @@ def run(config: PipelineConfig, force: bool = False) -> dict[str, Any]:
                 break
     except Rejected as error:
         ending = Stop("rejected", str(error), (error.verdict,))
+        seconds = timed(seconds, costs)
     except BaseException as error:
-        _abandon(this, values, seconds, error)
+        _abandon(config, this, timed(seconds, costs), costs, error)
         raise
     if ending is None:
         raise EvergreenError("the last step ended without an outcome")
     return finish(config, this, values, seconds, ending, costs)
 
 
-def _abandon(this: Run, values: Values, seconds: Mapping[str, float], error: BaseException) -> None:
-    """Ends the MLflow run as failed, so that nobody takes it for one still running."""
-    from mlops import tracking
+def timed(seconds: Mapping[str, float], costs: Mapping[str, Cost]) -> dict[str, float]:
+    """Seconds of the steps that ended, then of the one that raised: it has a cost and no result."""
+    return {**seconds, **{name: cost.seconds for name, cost in costs.items() if name not in seconds}}
+
+
+def _abandon(
+    config: PipelineConfig, this: Run, seconds: Mapping[str, float], costs: Mapping[str, Cost], error: BaseException
+) -> None:
+    """Ends the MLflow run as failed, so that nobody takes it for one still running, and says what it cost."""
+    from mlops.summary import fail
 
     try:
-        tracking.fail_run(this.mlflow_run_id, f"{type(error).__name__}: {error}")
-    except Exception as second:  # what broke the run may have broken tracking too
-        log.warning("the MLflow run %s could not be ended: %s", this.mlflow_run_id, second)
+        fail(config, this, seconds, f"{type(error).__name__}: {error}", costs)
+    except Exception as second:  # a full disk, say; the first error is the one to tell
+        log.warning("the end of the retrain %s was not written down: %s", this.retrain_id, second)

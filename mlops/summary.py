@@ -14,8 +14,9 @@ from mlops.cost.value import Cost, total
 from mlops.data.parents import record
 from mlops.expectations.docs import docs_folder, quarantine_folder
 from mlops.pipeline import Stop
+from mlops.records import read as read_record
 from mlops.store import open_store
-from mlops.types import Evaluation, Release, Run, Selection, Snapshot, Tuned, Verdict
+from mlops.types import ArtifactRef, Evaluation, Release, Run, Selection, Snapshot, Tuned, Verdict
 
 log = logging.getLogger("evergreen")
 
@@ -39,10 +40,15 @@ def finish(
         # Now, not when it was read: after a crash the next run must find the same rows as new as this one did.
         record(open_store(), values["raw"])
     summary = summarise(config, run, values, seconds, ending, costs or {})
+    deciding = deciding_record(values)
+    summary["sentence"] = deciding["sentence"] if deciding else None
     folder = settings.current().home / "runs" / config.name / run.retrain_id
     folder.mkdir(parents=True, exist_ok=True)
     files = _reports(folder, config, summary, values)
     summary["links"] = links(config, run, values, files)
+    if address := tracking.compare_url(run, run.mlflow_run_id):
+        summary["links"]["compare_with_champion"] = address
+    _describe(config, summary, deciding)
     path = folder / "summary.json"
     path.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     try:
@@ -52,13 +58,61 @@ def finish(
     return summary
 
 
+def fail(
+    config: PipelineConfig, run: Run, seconds: Mapping[str, float], reason: str, costs: Mapping[str, Cost]
+) -> dict[str, Any]:
+    """Ends a retrain that broke: why and what it cost, in summary.json and in its MLflow run."""
+    from mlops import tracking
+
+    summary = {
+        "pipeline": config.name,
+        "outcome": "failed",
+        "reason": reason,
+        "seconds": _rounded(seconds),
+        "cost": _costs(costs),
+        "mlflow_run_id": run.mlflow_run_id,
+        "retrain_id": run.retrain_id,
+    }
+    folder = settings.current().home / "runs" / config.name / run.retrain_id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    try:
+        tracking.fail_run(run.mlflow_run_id, reason, summary)
+    except Exception as error:  # what broke the run may have broken tracking too
+        log.warning("the MLflow run %s could not be ended: %s", run.mlflow_run_id, error)
+    return summary
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def _costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """By step, and their total."""
+    return {name: cost.model_dump(mode="json") for name, cost in {**costs, "total": total(costs)}.items()}
+
+
+def _describe(config: PipelineConfig, summary: Mapping[str, Any], record: Mapping[str, Any] | None) -> None:
+    """The model card as the description of the registered version; a card that cannot be written is a warning."""
+    release = summary["release"]
+    if release is None:
+        return
+    from mlops import registry
+    from mlops.reports.model_card import card
+
+    try:
+        registry.set_card(release["name"], release["version"], card(config, release, record, summary))
+    except Exception as error:
+        log.warning("%s version %s has no card: %s", release["name"], release["version"], error)
+
+
 def _reports(
     folder: Path, config: PipelineConfig, summary: Mapping[str, Any], values: Mapping[str, Any]
 ) -> dict[str, Path]:
     from mlops.reports.files import write_reports
 
     try:
-        return write_reports(folder, config, summary, values)
+        return write_reports(folder, config, summary, values, deciding_record(values))
     except Exception as error:
         log.warning("the reports in %s are incomplete: %s: %s", folder, type(error).__name__, error)
         return {}
@@ -83,17 +137,34 @@ def summarise(
         "candidate": _candidate(values.get("evaluation"), selection, values.get("model")),
         "champion_before": _champion(run.champion, values.get("champion_evaluation")),
         "release": {"name": release.name, "version": release.version, "variant": release.variant} if release else None,
+        "judgements": {name: ref.model_dump(mode="json") for name, ref in _judgements(values, selection).items()},
         "verdicts": [_verdict(verdict) for verdict in _verdicts(values, selection, ending)],
         "snapshot": _snapshot(snapshot, values.get("data_verdict")) if snapshot else None,
         "tuning": _tuning(values.get("tuned")),
         "variants": {name: _evaluation(entry, name) for name, entry in selection.evaluations.items()}
         if selection
         else {},
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "cost": {name: cost.model_dump(mode="json") for name, cost in {**costs, "total": total(costs)}.items()},
+        "seconds": _rounded(seconds),
+        "cost": _costs(costs),
         "mlflow_run_id": run.mlflow_run_id,
         "retrain_id": run.retrain_id,
     }
+
+
+def _judgements(values: Mapping[str, Any], selection: Selection | None) -> dict[str, ArtifactRef]:
+    """Where the records of the judgements lie, by what was judged."""
+    verdicts = [values.get("gate_verdict"), *(selection.verdicts.values() if selection else ())]
+    return {verdict.subject: verdict.report for verdict in verdicts if verdict and verdict.report}
+
+
+def deciding_record(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the file that ships, else of the first one that may not, else of the candidate."""
+    selection: Selection | None = values.get("selection")
+    found = _judgements(values, selection)
+    shipped = selection.chosen.variant if selection and selection.chosen else None
+    wanted = [shipped, *(selection.verdicts if selection else ()), "candidate"]
+    ref = next((found[name] for name in wanted if name in found), None)
+    return read_record(ref) if ref else None
 
 
 def _evaluation(evaluation: Evaluation, variant: str) -> dict[str, Any]:

@@ -68,13 +68,14 @@ def log_progress(run_id: str, metrics: Mapping[str, float], step: int) -> None:
         log.warning("progress of step %s was not tracked: %s: %s", step, type(error).__name__, error)
 
 
-def fail_run(run_id: str | None, reason: str) -> None:
-    """Ends a run that broke, with the reason."""
+def fail_run(run_id: str | None, reason: str, summary: Mapping[str, Any]) -> None:
+    """Ends a run that broke, with the reason and what its steps cost until then, that of the one that raised included."""
     if run_id is None:
         return
     api = client()
     api.set_tag(run_id, "evergreen.reason", reason[:4000])
     api.set_terminated(run_id, "FAILED")
+    log_metrics(api, run_id, _metrics({}, summary["seconds"]) | _costs(summary["cost"]))
 
 
 def finish_run(
@@ -103,6 +104,10 @@ def finish_run(
     if run.champion and (address := compare_url(run, run_id)):
         api.set_tag(run_id, "evergreen.compare", address)
         note += f"\n\n[Compare with the champion, version {run.champion.version}]({address})"
+    for subject, ref in summary["judgements"].items():
+        api.set_tag(run_id, f"evergreen.judgement.{subject}", json.dumps(ref))
+    if summary["release"]:
+        api.set_tag(run_id, "evergreen.shipped", summary["release"]["variant"])
     api.set_tag(run_id, "evergreen.outcome", summary["outcome"])
     api.set_tag(run_id, "evergreen.reason", summary["reason"][:4000])
     api.set_tag(run_id, "mlflow.note.content", note)

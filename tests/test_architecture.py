@@ -24,7 +24,7 @@ LAYERS = [
     | {"judging", "looks", "records", "baselines", "behaviour"}
     | {"tracking", "registry", "ledger", "promotion", "reports", "flow", "tuning", "cost"},
     {"steps"},
-    {"pipeline", "summary", "doctor", "compare"},
+    {"pipeline", "summary", "doctor", "compare", "explain"},
     {"commands", "cli", "__main__"},
 ]  # fmt: skip
 

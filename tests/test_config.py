@@ -37,7 +37,7 @@ def test_the_demo_pipeline_loads_with_its_suite() -> None:
 def test_four_keys_are_enough(tmp_path: Path) -> None:
     loaded = config.load(written(tmp_path, MINIMAL))
     assert loaded.train.epochs >= 1
-    assert loaded.promote == "auto"
+    assert loaded.promote == "approve-first"
     assert loaded.data.source == str(tmp_path / "rows.jsonl")
 
 

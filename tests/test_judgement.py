@@ -55,7 +55,9 @@ RULES = pipeline().gate
 TASK = get("text-classification")
 
 
-def judged(scored: Evaluation, found: Rows, champion: Rows | None, rules: GateSection = RULES, **more: object) -> Verdict:
+def judged(
+    scored: Evaluation, found: Rows, champion: Rows | None, rules: GateSection = RULES, **more: object
+) -> Verdict:
     return judge(Case(TASK, rules, scored, found, champion, **more)).verdict  # type: ignore[arg-type]
 
 

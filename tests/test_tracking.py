@@ -15,7 +15,7 @@ from mlops.tracking import client, compare_url
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tiny_file(tmp_path, gate={"floor": 0.6, "resamples": 200})
+    return tiny_file(tmp_path, gate={"floor": 0.6, "resamples": 200, "baselines": ["majority"]})
 
 
 def test_a_promoted_retrain(file: Path) -> None:
@@ -94,8 +94,9 @@ def test_without_a_champion_or_a_server_there_is_nothing_to_link(
     assert compare_url(beaten, None) is None
     assert compare_url(beaten.model_copy(update={"champion": release.model_copy(update={"version": "7"})}), "a") is None
     own = client().create_run(client().get_experiment_by_name("tiny").experiment_id).info.run_id
-    known = compare_url(beaten, own)  # registered without a run of ours, MLflow made one for it
-    assert known is None or own in known
+    theirs = client().get_model_version("tiny", release.version).run_id  # MLflow made one for the upload
+    assert f"%22{own}%22%2C%20%22{theirs}%22" in str(compare_url(beaten, own))
+    assert compare_url(beaten, theirs) is None
     monkeypatch.delenv("EVERGREEN_MLFLOW_URL")
     assert compare_url(beaten, own) is None
 

@@ -19,15 +19,22 @@ log = logging.getLogger("evergreen")
 
 
 def write_reports(
-    folder: Path, config: PipelineConfig, summary: Mapping[str, Any], values: Mapping[str, Any]
+    folder: Path,
+    config: PipelineConfig,
+    summary: Mapping[str, Any],
+    values: Mapping[str, Any],
+    record: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
-    """Writes gate_report.html, and the plots of the judged file where there is one; {artifact name: path}."""
+    """Writes gate_report.html, and the plots of the judged file where there is one; {artifact name: path}.
+
+    record: of the judgement that decided; none where there was none.
+    """
     files: dict[str, Path] = {}
     evaluation = _shown(values.get("selection"), values.get("evaluation"))
     if evaluation is not None:
         files |= _plots(folder, evaluation, get(config.task_key))
     report = folder / "gate_report.html"
-    report.write_text(render(config, summary, files), encoding="utf-8")
+    report.write_text(render(config, summary, files, record), encoding="utf-8")
     return {"gate_report.html": report} | files
 
 

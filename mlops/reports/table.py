@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlops.reports import costs
+from mlops.reports.words import clean
+
 OUTCOMES = {
     "promoted": "promoted: the candidate serves now",
-    "held": "held: the champion is better and goes on serving",
+    "held": "held: not good enough beside the champion, which goes on serving",
     "inconclusive": "inconclusive: the test rows are too few to tell; the champion goes on serving",
     "awaiting_approval": "awaiting approval: registered, not serving",
     "skipped": "skipped: there is nothing to gain",
@@ -29,7 +32,8 @@ def interval(metric: Mapping[str, float]) -> str:
 
 def render(summary: Mapping[str, Any]) -> str:
     """The whole table; parts that the run did not reach are left out."""
-    parts = [f"{summary['pipeline']}: {OUTCOMES[summary['outcome']]}", *_reason(summary), _rows(summary["snapshot"])]
+    first = f"{summary['pipeline']}: {OUTCOMES[summary['outcome']]}"
+    parts = [first, _sentence(summary.get("sentence")), *_reason(summary), _rows(summary["snapshot"])]
     parts.append(_tuning(summary.get("tuning")))
     parts += [
         _metrics(summary),
@@ -42,6 +46,11 @@ def render(summary: Mapping[str, Any]) -> str:
     if release:
         parts.append(f"release   {release['name']} version {release['version']} ({release['variant']})")
     return "\n".join(part for part in parts if part)
+
+
+def _sentence(sentence: str | None) -> str:
+    """What the judgement came to, as one line without signs that a terminal would obey."""
+    return " ".join(clean(sentence or "").split())
 
 
 def _reason(summary: Mapping[str, Any]) -> list[str]:
@@ -116,22 +125,6 @@ def _seconds(summary: Mapping[str, Any]) -> str:
     return f"seconds   {steps}; all steps {sum(spent.values()):.1f}" if spent else ""
 
 
-def _cost(costs: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """One row per step and one for all; columns that nothing is known for are left out."""
-    if not costs or len(costs) < 2:
-        return ""
-    every = costs["total"]
-    columns = {
-        "seconds": ("seconds", ".1f"),
-        "CPU s": ("cpu_seconds", ".1f"),
-        "GPU s": ("gpu_seconds", ".1f"),
-        "peak MB": ("peak_mb", ".0f"),
-        "kWh": ("energy_kwh", ".2g"),
-        "kg CO2": ("co2_kg", ".2g"),
-        every["currency"] or "money": ("money", ".4f"),
-    }
-    shown = {title: each for title, each in columns.items() if every[each[0]] or each[0] in ("seconds", "cpu_seconds")}
-    rows = [["", *shown]]
-    for step, cost in costs.items():
-        rows.append([step, *("-" if cost[key] is None else f"{cost[key]:{form}}" for key, form in shown.values())])
-    return f"cost\n{grid(rows)}"
+def _cost(found: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """One row per step and one for all."""
+    return f"cost\n{grid(costs.rows(found, {}))}" if found and len(found) > 1 else ""

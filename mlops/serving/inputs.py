@@ -48,15 +48,14 @@ class Encoder:
         # The file may pad to a fixed length and cut at another one.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(package.max_length)
-        self._empty = np.array([package.pad_id], dtype=np.int32)
         self._pieces = Pieces(self._tokenizer, package.max_length) if task.kind == "tokens" else None
 
     def encode(self, items: Sequence[Item]) -> Encoded:
-        """Token ids, special ones included, none longer than max_length, none empty; tokens in windows."""
+        """Token ids, special ones included, none longer than max_length; tokens in windows."""
         if self._pieces is not None:
             return self._windows([list(item) for item in items], self._pieces)
         found = self._tokenizer.encode_batch([_clean(item) for item in items])
-        ids = [np.array(each.ids, dtype=np.int32) if each.ids else self._empty for each in found]
+        ids = [np.array(each.ids, dtype=np.int32) for each in found]
         pairs = any(isinstance(item, tuple) for item in items)
         return Encoded(ids, list(range(len(ids))), [second_starts(each.type_ids) for each in found] if pairs else None)
 
@@ -80,14 +79,17 @@ def second_starts(type_ids: Sequence[int]) -> int:
 
 
 def pad(ids: Sequence[Ids], pad_id: int, inputs: Sequence[str], seconds: Sequence[int] | None = None) -> Arrays:
-    """The named model inputs, each [rows, longest]: padding is masked out, token types are 1 from `seconds` on."""
-    longest = max(map(len, ids))
+    """The named model inputs, each [rows, longest]: padding is masked out, token types are 1 from `seconds` on.
+
+    A row of which its tokenizer leaves nothing is one padding token that is read: no model takes no token at all.
+    """
+    longest = max(1, *map(len, ids))
     input_ids = np.full((len(ids), longest), pad_id, dtype=np.int64)
     attention_mask = np.zeros((len(ids), longest), dtype=np.int64)
     token_types = np.zeros((len(ids), longest), dtype=np.int64)
     for position, each in enumerate(ids):
         input_ids[position, : len(each)] = each
-        attention_mask[position, : len(each)] = 1
+        attention_mask[position, : max(1, len(each))] = 1
         if seconds is not None:
             token_types[position, seconds[position] : len(each)] = 1
     arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_types}

@@ -17,7 +17,7 @@ from mlops.statistics.classification import Ints, counts, ratio, scores
 def confusion(labels: Ints, predicted: Ints, n_labels: int) -> Floats:
     """`classification.counts` and, before them, a 1 in the row's cell of the confusion matrix: [n, L² + 3 L + 1].
 
-    A row whose label is unknown (-1) is in no cell: it is wrong by nobody knows how much.
+    A row whose label is unknown (-1) is in no cell: it is wrong, nobody knows by how much.
     """
     cells = np.zeros((len(labels), n_labels * n_labels))
     known = np.flatnonzero((labels >= 0) & (predicted >= 0))
@@ -38,6 +38,7 @@ def ordinal_scores(totals: Floats, names: Sequence[str]) -> dict[str, Floats]:
     kappa = np.where(expected > 0, 1 - ratio(off, expected), 0.0)
     return scores(totals[:, size * size :], names) | {
         "qwk": kappa,
-        "within_one": ratio((matrix * (steps <= 1)).sum(axis=(1, 2)), n),
+        # Of all rows: one whose label is unknown is not near it.
+        "within_one": ratio((matrix * (steps <= 1)).sum(axis=(1, 2)), totals[:, -1]),
         "mae": ratio((matrix * steps).sum(axis=(1, 2)), n),
     }

@@ -25,15 +25,17 @@ def ranking_units(grades: Sequence[float], scores: Sequence[float], groups: Sequ
 
     Groups that are left out are zeros. Candidates with equal scores are ordered worst first: a tie is no success.
     """
-    _, first, codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_index=True, return_inverse=True)
+    # A group's name is its whole query: as an array of texts every one would take as much room as the longest.
+    numbers: dict[str, int] = {}
+    codes = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
     gain, score = np.asarray(grades, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     order = np.lexsort((gain, -score, codes))
     bounds = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    units = np.zeros((len(first), len(NAMES) + 1))
+    units = np.zeros((len(numbers), len(NAMES) + 1))
     for members in np.split(order, bounds[1:]):
         if len(members):
             units[codes[members[0]]] = _group(gain[members])
-    return units[np.argsort(first, kind="stable")]
+    return units
 
 
 def _group(grades: Floats) -> Floats:

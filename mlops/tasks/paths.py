@@ -22,7 +22,8 @@ def best_path(chances: Floats, labels: Sequence[str]) -> npt.NDArray[np.int64]:
     before, first = _forbidden(labels)
     if not len(path) or not (first[path[0]] or before[path[:-1], path[1:]].any()):
         return path
-    scores = np.log(np.maximum(chances, 1e-12))
+    # As small as can be: below a floor all tags would be as good, and the first one the answer.
+    scores = np.log(np.maximum(chances, np.finfo(np.float64).tiny))
     steps = np.where(before, _NEVER, 0.0)
     best = scores[0] + np.where(first, _NEVER, 0.0)
     back = np.zeros(chances.shape, dtype=np.int64)

@@ -27,21 +27,23 @@ class Pieces:
         """The ids of one text's tokens, in windows."""
         glued = [False, *(joins(one, other) for one, other in pairwise(tokens))] if tokens else []
         keys = list(zip(tokens, glued, strict=True))
-        missing = [key for key in dict.fromkeys(keys) if key not in self._known]
+        known = self._known
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
+        if len(known) + len(missing) > _MOST_KNOWN:
+            # Begun anew and not emptied: the server's other threads still look their tokens up in the one before.
+            known = self._known = {key: known[key] for key in keys if key in known}
         if missing:
-            self._learn(missing)
-        return windowed([self._known[key] for key in keys], self._before, self._after, self._longest)
+            self._learn(missing, known)
+        return windowed([known[key] for key in keys], self._before, self._after, self._longest)
 
-    def _learn(self, keys: Sequence[tuple[str, bool]]) -> None:
-        if len(self._known) + len(keys) > _MOST_KNOWN:
-            self._known.clear()
+    def _learn(self, keys: Sequence[tuple[str, bool]], known: dict[tuple[str, bool], list[int]]) -> None:
         found = self._tokenizer.encode_batch_fast([token for token, _ in keys], add_special_tokens=False)
         for key, encoding in zip(keys, found, strict=True):
             ids = encoding.ids
             if key[1] and len(ids) > 1 and ids[0] == self._blank:
                 ids = ids[1:]
             # A token of which nothing is left, a variation selector say, has to stay a token.
-            self._known[key] = ids or [self._unknown]
+            known[key] = ids or [self._unknown]
 
 
 def _around(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -12,6 +12,9 @@ _CLITIC = re.compile(r"(?i)('|’)(s|re|ve|ll|d|m)$")
 _ALONE = re.compile(
     r"(?:[A-Za-z]\.){2,}|[A-Z]\.|(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|Gen|Sen|Rep|Gov|Inc|Ltd|Co|Corp|No|vs|etc)\."
 )
+_LONGEST = (
+    64  # characters of an abbreviation: what is longer is none, and looking for one at each of its ends takes hours
+)
 _WIDE = re.compile(rf"[{_CJK}\u3000-\u303f\uff00-\uffef]")
 
 
@@ -33,7 +36,7 @@ def _parts(text: str, start: int, end: int) -> list[tuple[int, int]]:
     while start < end - 1 and text[start] in _OPENING:
         before.append((start, start + 1))
         start += 1
-    while end > start + 1 and text[end - 1] in _CLOSING and not _ALONE.fullmatch(text, start, end):
+    while end > start + 1 and text[end - 1] in _CLOSING and not _abbreviated(text, start, end):
         after.append((end - 1, end))
         end -= 1
     clitic = _CLITIC.search(text[start:end])
@@ -41,6 +44,10 @@ def _parts(text: str, start: int, end: int) -> list[tuple[int, int]]:
         cut = start + clitic.start()
         return [*before, (start, cut), (cut, end), *reversed(after)]
     return [*before, (start, end), *reversed(after)]
+
+
+def _abbreviated(text: str, start: int, end: int) -> bool:
+    return end - start <= _LONGEST and bool(_ALONE.fullmatch(text, start, end))
 
 
 def joins(one: str, other: str) -> bool:

@@ -70,12 +70,12 @@ def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def _cut(rows: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
     batches: list[list[int]] = []
     batch: list[int] = []
-    longest = 0
+    longest = 1  # a row without tokens is padded to one
     for row in rows:
         longer = max(longest, lengths[row])
         if batch and longer * (len(batch) + 1) > budget:
             batches.append(batch)
-            batch, longer = [], lengths[row]
+            batch, longer = [], max(1, lengths[row])
         batch.append(row)
         longest = longer
     if batch:

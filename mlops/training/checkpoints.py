@@ -40,6 +40,8 @@ def place(config: PipelineConfig, snapshot: Snapshot, base: Base, run: Run, proc
         "labels": snapshot.labels,
         "base": base.sha256,
         "champion": champion,
+        # Which rows a warm start begins with: they are drawn by it, and rows of test may forbid one.
+        "drawn": snapshot.revision if champion else None,
         "task": config.task_key,
         "metric": config.gate.metric,
         "train": train,
@@ -75,8 +77,9 @@ class Checkpoints:
         temporary = self.folder / f".{target.name}-{uuid.uuid4().hex[:8]}"
         try:
             self._write(temporary, target, state, tensors)
-        except OSError as error:
-            log.warning("fine_tune: no checkpoint at epoch %d, step %d: %s; training goes on", epoch, step, error)
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError when a file cannot be written
+            told = " ".join(str(error).split())[:300]
+            log.warning("fine_tune: no checkpoint at epoch %d, step %d: %s; training goes on", epoch, step, told)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._last = time.monotonic()

@@ -201,7 +201,8 @@ class Training:
         if world > 1 and not self.ranks.sharded:
             parts = self.ranks.gather(found)
             found = [parts[row % world][row // world] for row in range(len(validation))]
-        return judged(self.setting, validation, found, self.setting.package.labels)
+        where = f"the validation after epoch {self.state.epoch}"
+        return judged(self.setting, validation, found, self.setting.package.labels, where)
 
     def _learned(self) -> dict[str, Any]:
         """The weights that training changes, whole and on the CPU; only the first process keeps them."""

@@ -39,22 +39,31 @@ def tensors(rows: Examples, chosen: Sequence[int], setting: Setting) -> tuple[di
     ids = [rows.input_ids[row] for row in chosen]
     seconds = None if rows.seconds is None else [rows.seconds[row] for row in chosen]
     arrays = pad(ids, setting.package.pad_id, setting.package.inputs, seconds)
-    targets = torch.from_numpy(setting.task.collate([rows.targets[row] for row in chosen], max(map(len, ids))))
+    longest = arrays["input_ids"].shape[1]
+    targets = torch.from_numpy(setting.task.collate([rows.targets[row] for row in chosen], longest))
     where = setting.device.name
     return {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}, targets.to(where)
 
 
 def judged(
-    setting: Setting, validation: Examples, logits: Sequence[Logits], labels: Sequence[str]
+    setting: Setting, validation: Examples, logits: Sequence[Logits], labels: Sequence[str], where: str
 ) -> tuple[float, float]:
-    """(the deciding metric, the mean loss) of the validation rows from one array of logits per sequence."""
+    """(the deciding metric, the mean loss) of the validation rows from one array of logits per sequence.
+
+    Raises the EvergreenError that names the rows whose losses are not finite: the most probable label of a NaN is the first.
+    """
     import torch
 
-    total = weight = 0.0
+    losses: list[float] = []
+    weight = 0.0
     for values, target in zip(logits, validation.targets, strict=True):
         targets = torch.from_numpy(setting.task.collate([target], len(values)))
         sums, weights = setting.task.losses(torch.from_numpy(values)[None], targets, setting.rules)
-        total, weight = total + float(sums.sum()), weight + float(weights.sum())
+        losses.append(float(sums.sum()))
+        weight += float(weights.sum())
+    total = sum(losses)
+    if not math.isfinite(total):
+        not_finite(validation.row_ids, losses, setting, where)
     return setting.task.metrics(logits, validation, labels)[setting.metric], total / max(weight, 1e-9)
 
 

@@ -113,6 +113,7 @@ class StepOperator(BaseOperator):
         self.step_name = step_name
         self.before = before
         self._child: StepProcess | None = None
+        self._spent: dict[str, Cost] = {}
 
     def execute(self, context: Any) -> Any:
         quiet_libraries()
@@ -124,10 +125,10 @@ class StepOperator(BaseOperator):
             result = self._run(step, config, run, _inputs(ti, step))
         except Rejected as error:
             stop = Stop("rejected", str(error), (error.verdict,))
-            ti.xcom_push(FACTS, _facts(stop=stop))
+            ti.xcom_push(FACTS, _facts(stop=stop, cost=self._cost()))
             raise AirflowFailException(f"rejected: {stop.reason}") from error
         except Exception as error:
-            ti.xcom_push(FACTS, {"error": f"{type(error).__name__}: {error}"})
+            ti.xcom_push(FACTS, _facts(cost=self._cost()) | {"error": f"{type(error).__name__}: {error}"})
             if isinstance(error, UserError):  # trying again would find the same
                 raise AirflowFailException(str(error)) from error
             raise
@@ -137,13 +138,18 @@ class StepOperator(BaseOperator):
         if self._child is not None:
             self._child.kill()
 
+    def _cost(self) -> Cost | None:
+        """Of a step that raised; none of one that was killed."""
+        told = self._child.cost if self._child is not None else None
+        return Cost.model_validate(told) if told else self._spent.get(self.step_name)
+
     def _link(self, ti: Any, output: Any) -> None:
         """Says where a person reads more, for a step that has a place."""
 
     def _run(self, step: flow.Step, config: PipelineConfig, run: Run, values: Json) -> Result:
         if not step.loads_model:
             typed = {name: pipeline.typed(_type_of(name), value) for name, value in values.items()}
-            return pipeline.run_step(step, config, run, typed)
+            return pipeline.run_step(step, config, run, typed, self._spent)
         self._child = StepProcess(step.name)
         handed = {"config": config.model_dump(mode="json", by_alias=True), "run": run.model_dump(mode="json")}
         answer = self._child.run(handed | {"values": values})
@@ -215,12 +221,14 @@ def _inputs(ti: Any, step: flow.Step) -> Json:
     return {entry.output: ti.xcom_pull(task_ids=entry.name) for entry in STEPS if entry.output in wanted}
 
 
-def _facts(result: Result | None = None, stop: Stop | None = None) -> Json:
+def _facts(result: Result | None = None, stop: Stop | None = None, cost: Cost | None = None) -> Json:
+    """cost: of a step without result."""
     verdicts = [verdict.model_dump(mode="json") for verdict in stop.verdicts] if stop else []
+    cost = result.cost if result else cost
     return {
-        "seconds": result.seconds if result else 0.0,
+        "seconds": result.seconds if result else cost.seconds if cost else 0.0,
         "reused": bool(result and result.reused),
-        "cost": result.cost.model_dump(mode="json") if result and result.cost else None,
+        "cost": cost.model_dump(mode="json") if cost else None,
         "stop": {"outcome": stop.outcome, "reason": stop.reason, "verdicts": verdicts} if stop else None,
     }
 
@@ -231,9 +239,8 @@ class FinishOperator(BaseOperator):
     ui_color = "#d8ecd8"
 
     def execute(self, context: Any) -> Json:
-        from mlops import tracking
         from mlops.reports.table import render
-        from mlops.summary import finish
+        from mlops.summary import fail, finish
 
         quiet_libraries()
         ti = context["ti"]
@@ -241,8 +248,8 @@ class FinishOperator(BaseOperator):
         values, seconds, ending, crash = _collected(ti, config)
         if ending is None:
             log.error("the retrain failed: %s", crash)
-            tracking.fail_run(run.mlflow_run_id, crash)
-            return {"pipeline": config.name, "outcome": "failed", "reason": crash, "mlflow_run_id": run.mlflow_run_id}
+            costs = _costs(ti, config)
+            return fail(config, run, pipeline.timed(seconds, costs), crash, costs)
         summary = finish(config, run, values, seconds, ending, _costs(ti, config))
         for line in render(summary).splitlines():
             log.info("%s", line)

@@ -30,7 +30,7 @@ class StepProcess:
     """A step in a process of its own.
 
     interpreter: words of a command line, such as "/opt/gpu/bin/python" or "nice -n 10 python3"; by default what
-    EVERGREEN_PYTHON says, else the interpreter that runs Airflow.
+    EVERGREEN_PYTHON says, else the interpreter that runs Airflow. cost: what it said that it cost, also where `run` raises.
     """
 
     def __init__(self, name: str, interpreter: str | None = None) -> None:
@@ -38,6 +38,7 @@ class StepProcess:
         self.name = name
         self.command = [*words, "-m", "mlops", "step", name, "--die-with-parent"]
         self._alone = len(words) == 1
+        self.cost: dict[str, Any] | None = None
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, handed: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,15 +122,16 @@ class StepProcess:
 
     def _answer(self, code: int, out: str, last: deque[str]) -> dict[str, Any]:
         said = "\n".join(last) or "it said nothing"
+        try:
+            answer = json.loads(out)
+        except ValueError:
+            answer = None
+        self.cost = answer.get("cost") if isinstance(answer, dict) else None
         if code == 2:
             raise UserError(_own_words(said))
         if code not in (0, 3):
             how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             raise EvergreenError(f"step {self.name}: {how}; its last words:\n{said}")
-        try:
-            answer = json.loads(out)
-        except ValueError:
-            answer = None
         if not isinstance(answer, dict) or not answer.keys() & {"output", "rejected"}:
             raise EvergreenError(f"step {self.name}: found {out[:200]!r} on stdout; allowed is one JSON object")
         if code == 3:

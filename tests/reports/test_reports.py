@@ -82,6 +82,13 @@ def test_the_table_of_a_run_that_ended_early(summary: dict[str, Any]) -> None:
     assert text.startswith("news-topics: rejected\nreason")
 
 
+def test_the_table_says_the_judgement_in_one_sentence_first(summary: dict[str, Any]) -> None:
+    text = table.render(summary | {"sentence": "The candidate is\n\x1b[31mworse."})
+    assert text.splitlines()[1] == "The candidate is \ufffd[31mworse."
+    assert text.splitlines()[2].startswith("reason")
+    assert table.render(summary | {"sentence": None}) == table.render(summary)
+
+
 def test_the_report_escapes_and_loads_nothing(summary: dict[str, Any], tmp_path: Path) -> None:
     image = tmp_path / "plot.png"
     plots.confusion_matrix(["a", "b"], ["a", "a"], ["a", "b"], image)
@@ -91,7 +98,7 @@ def test_the_report_escapes_and_loads_nothing(summary: dict[str, Any], tmp_path:
     assert "f1/&lt;b&gt;" in page
     assert "data:image/png;base64," in page
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
-    assert page.index("held: the champion is better") < page.index("Candidate and champion")
+    assert page.index("held: not good enough") < page.index("Candidate and champion")
 
 
 def test_the_reliability_curve_gives_the_calibration_error(tmp_path: Path) -> None:

@@ -129,6 +129,12 @@ class PipelineConfig(Section):
             )
         if self.data.format == "text-folders" and self.task != "text-classification":
             raise ValueError(f"data.format: found 'text-folders', which holds one text a file; {self.task} needs more")
+        named = (*self.data.columns.slices, *self.gate.slice_columns)
+        if named and self.data.format in ("conll", "text-folders"):
+            raise ValueError(
+                f"gate.slices: found the column {named[0]!r}; {self.data.format} has no columns besides text and label: slice by "
+                "label, n_tokens or n_chars"
+            )
         if self.data.target != "single" and self.task != "text-classification":
             raise ValueError(f"data.target: found {self.data.target!r}; {self.task} has targets of one kind only")
         return self

@@ -9,12 +9,16 @@ from pydantic import Field, field_validator, model_validator
 
 from mlops.config_base import Section, SourceUri
 
+GOLDEN = "golden"  # the split of rows that are judged and never trained on
+SLICE = "slice:"  # before the name of such a column in snapshots and in per-row answers
+
 
 class Columns(Section):
     """Names of the columns in the source; id, time and group are optional.
 
     text and label: of classification. text_a, text_b and label: of pairs and rankings. query: what candidates are ranked
-    within, by default text_a. tokens and tags: of token-classification.
+    within, by default text_a. tokens and tags: of token-classification. slices: further ones that test rows are looked at by;
+    those that gate.slices names are read as well.
     """
 
     text: str = "text"
@@ -27,6 +31,7 @@ class Columns(Section):
     id: str | None = None
     time: str | None = None
     group: str | None = None
+    slices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _two_columns(self) -> Columns:

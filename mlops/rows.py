@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlops.config_data import SLICE
 from mlops.judging.answers import Rows
 from mlops.store import open_store
 from mlops.types import ArtifactRef, Evaluation
 
-SLICE = "slice:"  # before the name of a source's column in a prepared split and in per-row answers
 _FIELDS = {"row_id": "ids", "label": "labels", "predicted": "predicted", "score": "scores", "group": "groups"} | {
     "n_tokens": "n_tokens",
     "n_chars": "n_chars",

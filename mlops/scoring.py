@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.config_data import GOLDEN, SLICE
 from mlops.errors import UserError
 from mlops.judging.answers import metric_values, unit_statistics
-from mlops.rows import SLICE, load
+from mlops.rows import load
 from mlops.serving.runtime import Runtime
 from mlops.statistics.bootstrap import intervals
 from mlops.store import open_store
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _TIMED_ROWS = 200
 _WARM_UP = 10
-GOLDEN = "golden"
 
 
 def score(

@@ -14,16 +14,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny import tiny_file
+from tiny import tiny_base, tiny_config, tiny_file, tiny_run, tiny_snapshot
 
 from mlops import config, pipeline
 from mlops.cost import processes
 from mlops.cost.energy import Energy
 from mlops.cost.meter import Meter
 from mlops.cost.value import Cost, rates, total
-from mlops.errors import UserError
+from mlops.errors import Rejected, UserError
 from mlops.reports.table import render
 from mlops.tracking import client
+from mlops.training import launch
+from mlops.training.base import pin
+from mlops.training.fit import Job
+from mlops.types import Check, Verdict
 
 
 def cost_of(meter: Meter) -> Cost:
@@ -209,6 +213,57 @@ def test_what_cannot_be_measured_is_no_cost(monkeypatch: pytest.MonkeyPatch, cap
     assert "the cost of works is not known: PermissionError" in caplog.text
 
 
+def test_gpus_of_processes_below_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process holds none of them: every one of several that train together has its own."""
+    base = tiny_base(tmp_path / "base")
+    held: list[int] = []
+
+    def wait(*_: object) -> list[int]:
+        held.append(processes.gpus())
+        return []
+
+    monkeypatch.setattr(launch, "device_kind", lambda: "cuda")
+    monkeypatch.setattr(launch, "_start", lambda *_: None)
+    monkeypatch.setattr(launch, "_wait", wait)
+    monkeypatch.setattr(launch, "_end", lambda *_: None)
+    job = Job(tiny_config(base), tiny_snapshot(base), pin(str(base)), tiny_run(base), base, None)
+    launch.together(job, 4)
+    assert held == [4]
+    assert processes.gpus() == 0
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_step_that_raises_has_its_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, rejected: bool
+) -> None:
+    verdict = Verdict(subject="snapshot", checks=(Check(name="rows", observed=1, allowed=2, outcome="fail"),))
+
+    def broken(*_: object, **__: object) -> None:
+        burn(0.3)
+        raise Rejected(verdict) if rejected else RuntimeError("no such luck")
+
+    monkeypatch.setattr("mlops.steps.validate.validate", broken)
+    file = tiny_file(tmp_path)
+    if rejected:
+        summary = pipeline.run(config.load(file))
+        assert summary["outcome"] == "rejected"
+    else:
+        with pytest.raises(RuntimeError, match="no such luck"):
+            pipeline.run(config.load(file))
+        (written,) = (tmp_path / "home" / "runs" / "tiny").glob("*/summary.json")
+        summary = json.loads(written.read_text())
+        assert (summary["outcome"], summary["reason"]) == ("failed", "RuntimeError: no such luck")
+    assert list(summary["seconds"]) == ["source", "validate"]
+    assert list(summary["cost"]) == ["source", "validate", "total"]
+    assert summary["cost"]["validate"]["cpu_seconds"] >= 0.25
+    run = client().get_run(summary["mlflow_run_id"])
+    assert run.info.status == "FAILED"
+    assert run.data.metrics["cost/validate/cpu_seconds"] == summary["cost"]["validate"]["cpu_seconds"]
+    assert run.data.metrics["cost/total/cpu_seconds"] >= 0.25
+    assert run.data.metrics["seconds/validate"] >= 0.25
+    assert "was not written down" not in caplog.text
+
+
 def test_a_retrain_says_what_it_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERGREEN_COST_CPU_HOUR", "3600")
     monkeypatch.setenv("EVERGREEN_COST_CURRENCY", "EUR")
@@ -238,6 +293,12 @@ def test_a_retrain_says_what_it_cost(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = subprocess.run(command, input=json.dumps(handed), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert Cost.model_validate(json.loads(done.stdout)["cost"]).cpu_seconds > 0  # as it travels back to Airflow
+
+    (tmp_path / "rows.jsonl").unlink()
+    done = subprocess.run(command, input=json.dumps(handed), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "mlops step: " in done.stderr
+    assert Cost.model_validate(json.loads(done.stdout)["cost"]).seconds > 0
 
 
 def test_memory_between_two_looks_is_seen_beside_a_large_child() -> None:

@@ -6,7 +6,8 @@ import os
 import resource
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,8 +76,25 @@ def peak() -> int:
     return 0
 
 
+_lent: list[int] = []  # GPUs of processes below this one, which it cannot ask
+
+
+@contextmanager
+def lent(gpus: int) -> Iterator[None]:
+    """As long as it lasts, processes below this one hold so many GPUs."""
+    _lent.append(gpus)
+    try:
+        yield
+    finally:
+        _lent.remove(gpus)
+
+
 def gpus() -> int:
-    """GPUs that this process holds memory on. Does not wake a GPU that nobody uses."""
+    """GPUs that this process or those below it hold memory on. Does not wake a GPU that nobody uses."""
+    return _own_gpus() + sum(_lent)
+
+
+def _own_gpus() -> int:
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     if cuda is None or not cuda.is_initialized() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":

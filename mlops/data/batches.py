@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlops.config_data import Columns
+from mlops.config_data import SLICE, Columns
 from mlops.data.forms import Form
 from mlops.data.rows import WHOLE, Record, Row, label_cell, plain_cell
 from mlops.data.text import digests, normalise_all
@@ -20,7 +20,8 @@ EXTRA = ("group", "time", "query")  # columns that a snapshot has where the pipe
 
 def names_of(columns: Columns) -> list[str]:
     """Columns of a raw snapshot's table, all of text but the digest, which is that of the normalised text."""
-    return ["row_id", "text", "label", "problem", "digest"] + [n for n in EXTRA if getattr(columns, n)]
+    named = ["row_id", "text", "label", "problem", "digest"] + [n for n in EXTRA if getattr(columns, n)]
+    return named + [f"{SLICE}{name}" for name in columns.slices]
 
 
 def schema(columns: Columns) -> pa.Schema:
@@ -98,6 +99,10 @@ def _quick(batch: Sequence[Record], columns: Columns, max_bytes: int) -> pa.Tabl
         extra = {
             name: _plain([cell.get(column) for cell in cells]) for name in EXTRA if (column := getattr(columns, name))
         }
+        extra |= {
+            f"{SLICE}{name}": pa.array([plain_cell(cell.get(name)) for cell in cells], pa.string())
+            for name in columns.slices
+        }
     # What Arrow says of a value that is no text, of half a surrogate pair, and of bytes that are no UTF-8.
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, _NotPlain):
         return None
@@ -157,8 +162,13 @@ def _careful(batch: Sequence[Record], columns: Columns, max_bytes: int, form: Fo
     import pyarrow as pa
 
     rows = [to_row(record, columns, max_bytes, form) for record in batch]
-    names = [name for name in names_of(columns) if name != "digest"]
-    return _with_digests({n: pa.array([getattr(row, n) for row in rows], pa.string()) for n in names}, columns)
+    names = [name for name in names_of(columns) if name != "digest" and not name.startswith(SLICE)]
+    found = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in names}
+    found |= {
+        f"{SLICE}{name}": pa.array([row.slices[place] if row.slices else None for row in rows], pa.string())
+        for place, name in enumerate(columns.slices)
+    }
+    return _with_digests(found, columns)
 
 
 def to_row(record: Record, columns: Columns, max_text_bytes: int, form: Form) -> Row:
@@ -169,4 +179,5 @@ def to_row(record: Record, columns: Columns, max_text_bytes: int, form: Form) ->
     row_id = plain_cell(cells.get(columns.id)) if columns.id else None
     found = form.read(cells, columns, max_text_bytes)
     extra = {name: plain_cell(cells.get(column)) for name in EXTRA if (column := getattr(columns, name))}
-    return Row(row_id or record.place, found.text, found.label, found.problem, **extra)
+    slices = tuple(plain_cell(cells.get(name)) for name in columns.slices)
+    return Row(row_id or record.place, found.text, found.label, found.problem, **extra, slices=slices)

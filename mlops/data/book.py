@@ -107,6 +107,20 @@ def unseen_test_texts(book: pa.Table, keys: pa.Array) -> pa.Table:
     return frozen.filter(pc.invert(pc.is_in(frozen["key"], keys)))
 
 
+def with_tests(book: pa.Table, keys: pa.Array, texts: pa.Array) -> pa.Table:
+    """The book with these texts as test texts: neither they nor what resembles them ever trains."""
+    import pyarrow as pa
+
+    count = len(keys)
+    columns = [
+        keys,
+        pa.array(np.full(count, TEST, dtype=np.int8)),
+        pa.nulls(count, pa.string()),
+        texts.cast(pa.string()),
+    ]
+    return merge(book, pa.Table.from_arrays(columns, schema=book_schema()))
+
+
 def merge(book: pa.Table, other: pa.Table) -> pa.Table:
     """Both books' entries; of several for one text the strongest split, with every unit that the text came with.
 

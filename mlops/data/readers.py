@@ -49,11 +49,12 @@ def source_columns(config: PipelineConfig) -> Columns:
     # Where the rows are split here, what is ranked together stays together.
     split_here = isinstance(config.data.splits, Shares)
     group = columns.group or (query if split_here else None)
-    return columns.model_copy(update={"query": query, "time": time, "group": group})
+    slices = tuple(dict.fromkeys([*columns.slices, *config.gate.slice_columns]))
+    return columns.model_copy(update={"query": query, "time": time, "group": group, "slices": slices})
 
 
 def _records(uri: str, config: PipelineConfig, columns: Columns) -> Iterator[Record]:
-    more = (columns.id, columns.group, columns.time, columns.query)
+    more = (columns.id, columns.group, columns.time, columns.query, *columns.slices)
     wanted = list(dict.fromkeys([*form_of(config).wanted(columns), *(name for name in more if name)]))
     seen: dict[str, None] = {}
     count = parsed = 0
@@ -153,5 +154,5 @@ def _require_columns(uri: str, wanted: Sequence[str], seen: dict[str, None]) -> 
         lines.append(f"{name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
     raise SourceError(
         f"{uri}: no row has the column {', '.join(lines)}; found: {', '.join(names[:30]) or 'none'}; "
-        "name the right ones in data.columns"
+        "name the right ones in data.columns and gate.slices"
     )

@@ -43,6 +43,7 @@ class Row(NamedTuple):
     group: str | None = None
     time: str | None = None
     query: str | None = None
+    slices: tuple[str | None, ...] = ()
 
 
 class Record(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -168,11 +169,23 @@ def _leaks(rules: _Rules, out: Flags) -> dict[str, int]:
     return _counted({"test": int(test.sum()), "unit": int(unit.sum()), "validation": int(validation.sum())})
 
 
-def split_as_given(texts: Texts, given: Codes, book: pa.Table) -> Assigned:
+def newest(times: npt.NDArray[np.datetime64], row_ids: Sequence[str], share: float) -> Codes:
+    """TEST for the newest share of the rows [n], TRAIN for the others; rows without a time are never the newest.
+
+    Of equal times the row with the later id is the newer one, so that the order of the rows does not matter.
+    """
+    known = ~np.isnat(times)
+    order = sorted(np.flatnonzero(known).tolist(), key=lambda row: (times[row], row_ids[row]))
+    codes = np.full(len(times), TRAIN, dtype=np.int8)
+    codes[order[max(0, len(order) - round(share * len(times))) :]] = TEST
+    return codes
+
+
+def split_as_given(texts: Texts, given: Codes, book: pa.Table, share: float = Shares().validation) -> Assigned:
     """Keeps splits that the pipeline names by URI, less the rows of train and validation that resemble test rows.
 
     Train also loses what resembles validation, and both lose what the book knows from an earlier test. Without a
-    validation split a stable tenth of train's groups becomes one.
+    validation split a stable share of train's groups becomes one.
     """
     known = known_splits(book, texts.keys)
     before, now = _votes(texts.groups, known), _votes(texts.groups, given)
@@ -182,7 +195,6 @@ def split_as_given(texts: Texts, given: Codes, book: pa.Table) -> Assigned:
     movable = np.zeros(len(splits), dtype=bool)
     cut = not (given == VALIDATION).any()
     if cut:
-        share = Shares().validation
         movable = (ruling == TRAIN) & (before == 0)
         moved = _has(before, VALIDATION) | (~_has(before, TRAIN) & (place >= 1 - share))
         splits[(ruling == TRAIN) & moved] = VALIDATION

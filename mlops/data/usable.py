@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlops.config_data import GOLDEN, SLICE
 from mlops.data.book import CODES, UNSEEN
 from mlops.data.snapshots import read_table
 from mlops.data.text import digests, normalise_all
@@ -29,6 +30,8 @@ def usable_rows(store: Store, snapshot: Snapshot, report: Path) -> tuple[pa.Tabl
     suspects = _places(report / "suspects.parquet")
     parts, out = [], 0
     for split, ref in snapshot.splits.items():
+        if split == GOLDEN:
+            continue
         table = read_table(store.fetch(ref))
         issue = np.zeros(table.num_rows, dtype=bool)
         issue[suspects.get(split, [])] = True
@@ -38,11 +41,12 @@ def usable_rows(store: Store, snapshot: Snapshot, report: Path) -> tuple[pa.Tabl
             keep[aside[split]] = False
             out += len(keep) - int(keep.sum())
             table = table.filter(pa.array(keep))
-        parts.append(_keyed(table, CODES.get(split, UNSEEN)))
+        parts.append(keyed(table, CODES.get(split, UNSEEN)))
     return pa.concat_tables(parts), out
 
 
-def _keyed(table: pa.Table, split: int) -> pa.Table:
+def keyed(table: pa.Table, split: int) -> pa.Table:
+    """The rows of a raw table with the columns of `usable_rows`; issue has to be there."""
     import pyarrow as pa
 
     def column(name: str) -> pa.Array:
@@ -64,7 +68,8 @@ def _keyed(table: pa.Table, split: int) -> pa.Table:
         "split": pa.array(np.full(table.num_rows, split, dtype=np.int8)),
         "issue": column("issue"),
     }
-    return pa.table(columns | {name: column(name) for name in ("time", "query") if name in table.column_names})
+    more = [name for name in table.column_names if name in ("time", "query") or name.startswith(SLICE)]
+    return pa.table(columns | {name: column(name) for name in more})
 
 
 def _places(path: Path) -> dict[str, list[int]]:

@@ -7,9 +7,10 @@ import logging
 from mlops.baselines import answers
 from mlops.code import code_sha256, libraries
 from mlops.config import PipelineConfig
+from mlops.config_data import GOLDEN
 from mlops.config_gate import BASELINES
 from mlops.errors import StoreError
-from mlops.scoring import GOLDEN, keep, measured, read_split, score
+from mlops.scoring import keep, measured, read_split, score
 from mlops.serving.cpu import saturates
 from mlops.store import open_store
 from mlops.tasks import get

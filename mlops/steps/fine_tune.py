@@ -20,7 +20,7 @@ def fine_tune(
     """The variant "torch": the weights, and what `mlops.training.fit` writes beside them.
 
     A training that was killed goes on from its newest checkpoint; they are removed when the artifact is stored. report:
-    takes the metrics of steps and epochs in place of the MLflow run; what it raises ends the training, in one process.
+    takes the metrics of steps and epochs in place of the MLflow run; what it raises ends the training.
     Raises BaseModelError when the base is gone or changed since it was pinned, UserError for a snapshot that cannot train
     a model, EvergreenError with the row ids when the loss is not finite, or with what to lower when memory runs out.
     """
@@ -37,7 +37,7 @@ def fine_tune(
     with store.workspace() as folder:
         job = Job(config, snapshot, base, run, folder, kept)
         if count > 1:
-            together(job, count)
+            together(job, count, report)
         else:
             fit(job, Ranks(), report)
         files = store.put(folder, "model")

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlops.config import SPLITS, PipelineConfig
-from mlops.config_data import Shares
+from mlops.config_data import GOLDEN, SLICE, Shares
 from mlops.data import book as books
 from mlops.data.arrays import column
 from mlops.data.copies import Distinct, distinct
 from mlops.data.duplicates import join_units, near_duplicate_groups
 from mlops.data.encode import encoded_columns
 from mlops.data.forms import names_in
+from mlops.data.golden import golden_checks, golden_rows, without
 from mlops.data.readers import source_columns
 from mlops.data.snapshots import ROWS, revision
-from mlops.data.splits import Assigned, Flags, Texts, group_names, rows_per_split, split_as_given, split_by_hash
+from mlops.data.splits import Assigned, Flags, Texts, group_names, newest, rows_per_split, split_as_given, split_by_hash
+from mlops.data.times import parse_times
 from mlops.data.tokens import TokenizerOf, open_tokenizer
 from mlops.data.usable import report_of, usable_rows
 from mlops.data.words import Indices
@@ -54,16 +56,30 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     store, task = open_store(), get(config.task_key)
     tokenizer = open_tokenizer(resolve(base.uri), config.model.max_length)
     rows, quarantined = usable_rows(store, snapshot, report_of(store, snapshot, verdict))
-    cleaned = _clean(config, rows, books.read_book(store, snapshot.split_book))
+    rolling = config.data.test == "rolling"
+    # Where test rows are the newest ones each time, nothing is remembered: they may train when they are older.
+    book = books.empty_book() if rolling else books.read_book(store, snapshot.split_book)
+    golden = golden_rows(store, snapshot)
+    copied = 0
+    if golden is not None:
+        book = books.with_tests(book, column(golden, "key"), column(golden, "text"))
+        rows, copied = without(rows, golden)
+    cleaned = _clean(config, rows, book)
     chosen = rows.take(cleaned.found.kept)
     labels = _in_order(config, names_in(chosen["label"].unique().to_pylist(), config))
     judged = _judge(config, cleaned, chosen, labels)
+    if golden is not None:
+        judged = judged.model_copy(update={"checks": (*judged.checks, *golden_checks(config, golden, labels, copied))})
     for check in judged.checks:
         if check.outcome == "warn":
             log.info("prepare: %s %s", check.observed, check.detail)
     judged.require()
     splits = _store_splits(task, store, chosen, cleaned, tokenizer)
     counts = rows_per_split(cleaned.assigned.splits)
+    trained = sum(counts.values())
+    if golden is not None:
+        splits[GOLDEN] = _store(store, _with_unique_ids(_table(task, store, golden, tokenizer)))
+        counts[GOLDEN] = golden.num_rows
     log.info("prepare: rows %s", counts)
     return Snapshot(
         pipeline=config.name,
@@ -76,8 +92,10 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
         parent_sha256=snapshot.parent_sha256,
         new_rows=snapshot.new_rows,
         quarantined=quarantined,
-        deduplicated=rows.num_rows - sum(counts.values()),
-        split_book=books.publish(store, config.name, snapshot.split_book, cleaned.assigned.book),
+        deduplicated=rows.num_rows + copied - trained,
+        split_book=snapshot.split_book
+        if rolling
+        else books.publish(store, config.name, snapshot.split_book, cleaned.assigned.book),
         verdict=judged,
     )
 
@@ -113,8 +131,13 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
         near=near,
         groups=groups,
     )
-    if isinstance(config.data.splits, Shares):
-        assigned = split_by_hash(texts, config.data.splits, book)
+    shares = config.data.splits
+    if isinstance(shares, Shares) and config.data.test == "rolling":
+        times = parse_times(column(chosen, "time"), config.data.window.format if config.data.window else None)
+        given = newest(times, chosen["row_id"].to_pylist(), shares.test)
+        assigned = split_as_given(texts, given, book, shares.validation / (shares.train + shares.validation))
+    elif isinstance(shares, Shares):
+        assigned = split_by_hash(texts, shares, book)
     else:
         assigned = split_as_given(texts, chosen["split"].to_numpy(), book)
     dropped = 0
@@ -221,27 +244,37 @@ def _store_splits(
     task: Task, store: Store, chosen: pa.Table, cleaned: _Cleaned, tokenizer: TokenizerOf
 ) -> dict[str, ArtifactRef]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     splits = cleaned.assigned.splits
     used = np.flatnonzero(splits != books.KEPT_OUT)
     # Before any row goes: the name of a group must not change with what is kept out of it.
     names = group_names(column(chosen, "key"), cleaned.groups)[used]
-    rows = chosen.take(used).combine_chunks()
+    table = _table(task, store, chosen.take(used).combine_chunks(), tokenizer, names)
+    return {
+        name: _store(store, _with_unique_ids(table.filter(pa.array(splits[used] == books.CODES[name]))))
+        for name in SPLITS
+    }
+
+
+def _table(task: Task, store: Store, rows: pa.Table, tokenizer: TokenizerOf, groups: Any = None) -> pa.Table:
+    """Usable rows as a prepared split has them, with their tokens. groups: names of their near-duplicate groups."""
+    import pyarrow as pa
+
     columns = {"row_id": rows["row_id"], "text": rows["text"], "label": rows["label"]}
     columns |= encoded_columns(task, store, tokenizer, rows)
-    columns["group"] = pa.array(names)
-    columns |= {name: rows[name] for name in ("unit", "time", "query") if name in rows.column_names}
-    table = pa.table(columns)
-    if table["unit"].null_count == table.num_rows:
-        table = table.drop_columns("unit")
-    stored = {}
-    for name in SPLITS:
-        part = _with_unique_ids(table.filter(pa.array(splits[used] == books.CODES[name])))
-        with store.workspace() as folder:
-            pq.write_table(part, folder / ROWS, use_dictionary=["label"], row_group_size=1 << 16)
-            stored[name] = store.put(folder, "prepared")
-    return stored
+    if groups is not None:
+        columns["group"] = pa.array(groups)
+    more = [name for name in rows.column_names if name in ("unit", "time", "query") or name.startswith(SLICE)]
+    table = pa.table(columns | {name: rows[name] for name in more})
+    return table.drop_columns("unit") if table["unit"].null_count == table.num_rows else table
+
+
+def _store(store: Store, table: pa.Table) -> ArtifactRef:
+    import pyarrow.parquet as pq
+
+    with store.workspace() as folder:
+        pq.write_table(table, folder / ROWS, use_dictionary=["label"], row_group_size=1 << 16)
+        return store.put(folder, "prepared")
 
 
 def _with_unique_ids(table: pa.Table) -> pa.Table:

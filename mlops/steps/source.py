@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlops.config import PipelineConfig
-from mlops.config_data import SplitSources
+from mlops.config_data import GOLDEN, SplitSources
 from mlops.data.garbage import paused
 from mlops.data.parents import last_retrained, new_rows, parent_of
 from mlops.data.readers import read_tables, source_columns
@@ -91,10 +91,11 @@ def _narrowed(config: PipelineConfig, path: Path, count: int, labels: set[str]) 
 
 def _sources(config: PipelineConfig) -> dict[str, str]:
     splits = config.data.splits
+    golden = {GOLDEN: config.gate.golden.source} if config.gate.golden else {}
     if isinstance(splits, SplitSources):
         if config.data.source is not None:
             log.warning("data.source %r is not read: data.splits names what is", config.data.source)
         named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-        return {name: uri for name, uri in named.items() if uri is not None}
+        return {name: uri for name, uri in named.items() if uri is not None} | golden
     assert config.data.source is not None  # the pipeline file is checked for one of the two
-    return {"all": config.data.source}
+    return {"all": config.data.source} | golden

@@ -159,7 +159,7 @@ def _reporter(run_id: str | None) -> Reporter:
         return lambda values, step: None
     from mlops.tracking import log_progress
 
-    return lambda values, step: log_progress(run_id, values, step)
+    return lambda values, step: log_progress(run_id, values, step) if values else None
 
 
 def _write_history(folder: Path, history: dict[str, Any]) -> None:

@@ -14,16 +14,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlops import errors
 from mlops.config_train import LaunchSection
+from mlops.cost.processes import lent
 from mlops.errors import EvergreenError, UserError
 from mlops.serving.cpu import threads
 from mlops.store import open_store
 from mlops.training.fit import Job
+from mlops.training.setting import Reporter
 
 log = logging.getLogger("evergreen")
 
@@ -31,7 +33,7 @@ _POLL = 0.05
 _OTHERS = ("gloo", "nccl", "connection", "timed out", "socket")  # a process that lost another one speaks of these
 _ROOT = Path(__file__).resolve().parents[2]
 
-JOB, STORE = "job.json", "meeting"
+JOB, STORE, REPORTS = "job.json", "meeting", "reports.jsonl"
 
 
 def device_kind() -> str:
@@ -58,14 +60,18 @@ def error_file(place: Path, rank: int) -> Path:
     return place / f"error-{rank}.json"
 
 
-def together(job: Job, count: int) -> None:
-    """Runs `fit` in `count` processes; their log lines go to our stderr, the first one's error is raised as our own."""
-    with open_store().workspace() as place:
+def together(job: Job, count: int, report: Reporter | None = None) -> None:
+    """Runs `fit` in `count` processes; their log lines go to our stderr, the first one's error is raised as our own.
+
+    report: takes what the first process reports, here; what it raises ends them all.
+    """
+    with open_store().workspace() as place, lent(count if device_kind() == "cuda" else 0):
         (place / JOB).write_text(job.dump(), encoding="utf-8")
         started: list[subprocess.Popen[bytes]] = []
         try:
+            hear = _hearing(place / REPORTS, report) if report else lambda: None
             started.extend(_start(place, rank, count) for rank in range(count))
-            failed = _wait(started)
+            failed = _wait(started, hear)
         finally:
             _end(started)
         if failed:
@@ -88,10 +94,42 @@ def _start(place: Path, rank: int, count: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _wait(started: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+def teller(place: Path, rank: int) -> Reporter | None:
+    """What a process reports by, a line of JSON each time; none where nobody hears it."""
+    path = place / REPORTS
+    if rank or not path.exists():
+        return None
+
+    def tell(values: dict[str, float], step: int) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([values, step]) + "\n")
+
+    return tell
+
+
+def _hearing(path: Path, report: Reporter) -> Callable[[], None]:
+    """Hands on the lines that have come since the last call, whole ones only."""
+    path.touch()
+    at = 0
+
+    def hear() -> None:
+        nonlocal at
+        with path.open("rb") as file:
+            file.seek(at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                at += len(line)
+                report(*json.loads(line))
+
+    return hear
+
+
+def _wait(started: Sequence[subprocess.Popen[bytes]], hear: Callable[[], None]) -> list[int]:
     """Until all have ended well, or the first has not; the ranks that failed by then."""
     while True:
         codes = [process.poll() for process in started]
+        hear()
         failed = [rank for rank, code in enumerate(codes) if code]
         if failed or all(code == 0 for code in codes):
             return failed

@@ -41,6 +41,7 @@ class Progress:
             self._spoken = now
             text = "fine_tune: epoch %d/%d, step %d/%d, loss %.4f, %s tokens/s"
             log.info(text, state.epoch, train.epochs, state.step, self._steps, loss, f"{speed:,.0f}")
+            self._setting.report({}, state.steps)  # a sign of life: who keeps to a time cannot wait for the next point
 
     def close(self, epoch: Epoch) -> None:
         """After the epoch's judgement."""

@@ -16,7 +16,8 @@ Reporter = Callable[[dict[str, float], int], None]
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same for a whole training. metric: which one decides the best epoch; report: takes step metrics."""
+    """What stays the same for a whole training. metric: which one decides the best epoch; report: takes step metrics, and
+    none of them every few seconds."""
 
     task: Task
     package: Package

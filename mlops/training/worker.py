@@ -40,7 +40,7 @@ def _work(place: Path, rank: int, world: int) -> None:
     from torch import distributed
 
     from mlops.training.fit import Job, fit
-    from mlops.training.launch import JOB, STORE
+    from mlops.training.launch import JOB, STORE, teller
     from mlops.training.ranks import Ranks
 
     job = Job.load((place / JOB).read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def _work(place: Path, rank: int, world: int) -> None:
     distributed.init_process_group(
         "nccl" if cuda else "gloo", init_method=meeting, rank=rank, world_size=world, timeout=_PATIENCE
     )
-    fit(job, Ranks(rank, world, job.config.train.launch.strategy))
+    fit(job, Ranks(rank, world, job.config.train.launch.strategy), teller(place, rank))
     distributed.destroy_process_group()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mlops import settings
@@ -34,7 +36,20 @@ def open_storage(name: str) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     # Optuna's own lock outlives a killed process for 30 s; this one is the kernel's.
     lock: Any = FileLock(folder / f"{name}.journal.lock")
-    return JournalStorage(JournalFileBackend(str(folder / f"{name}.journal"), lock_obj=lock))
+    path = folder / f"{name}.journal"
+    _mend(path, lock)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _mend(path: Path, lock: Any) -> None:
+    """Cuts off a last line that a full disk or a power failure has torn: the next one would be written behind it, and no
+    line of the journal be read again."""
+    with lock:
+        data = path.read_bytes() if path.exists() else b""
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(path, whole)
+            log.warning("tune: the last line of %s was torn and is left out", path)
 
 
 def _database(url: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
 from contextlib import suppress
@@ -14,13 +13,13 @@ from typing import Any, Literal
 from mlops import flow
 from mlops.config import PipelineConfig
 from mlops.errors import EvergreenError
-from mlops.store import open_store
 from mlops.tracking import log_progress
 from mlops.tuning.choice import with_train
 from mlops.tuning.study import Ticket
-from mlops.types import Base, ModelArtifact, Run, Snapshot
+from mlops.types import Base, Run, Snapshot
 
 State = Literal["complete", "pruned", "failed"]
+SEEN = 20.0  # seconds between two notes of a trial that it is under way
 
 
 class Stopped(Exception):
@@ -61,6 +60,7 @@ class Watch:
     run_id: str | None
     values: list[float] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
+    _seen: float = field(default_factory=time.monotonic)
 
     def __call__(self, values: dict[str, float], step: int) -> None:
         value = values.get(f"validation/{self.metric}")
@@ -68,6 +68,8 @@ class Watch:
             if self.run_id is not None:
                 log_progress(self.run_id, values, step)
             self._epoch(value)
+        if time.monotonic() - self._seen > SEEN:  # what is spent when its process is killed in a long epoch
+            self._alive()
         if time.monotonic() - self._started > self.ticket.minutes * 60:
             raise OutOfTime("the minutes of tune.timeout were over")
 
@@ -75,11 +77,15 @@ class Watch:
         self.values.append(value)
         trial = self.ticket.trial
         trial.report(value, len(self.values))
-        trial.set_user_attr("seen", datetime.now().isoformat())
+        self._alive()
         if len(self.values) >= self.epochs:
             raise Enough
         if trial.should_prune():
             raise Pruned(f"{self.metric} {value:.4f} after epoch {len(self.values)} of {self.epochs}")
+
+    def _alive(self) -> None:
+        self._seen = time.monotonic()
+        self.ticket.trial.set_user_attr("seen", datetime.now().isoformat())
 
 
 def attempt(
@@ -90,9 +96,7 @@ def attempt(
         merged = with_train(config, train)
         watch = Watch(ticket, config.gate.metric, merged.train.epochs, run.mlflow_run_id)
         with suppress(Enough):
-            model = flow.step_named("fine_tune").function(merged, snapshot, base, run, report=watch)
-            # Not every training can report from where it runs; what it came to is in its history.
-            watch.values = watch.values or _history(model)
+            flow.step_named("fine_tune").function(merged, snapshot, base, run, report=watch)
         if not watch.values:
             raise EvergreenError("the training ended without a value on the validation rows")
         return Ended("complete", max(watch.values))
@@ -102,12 +106,6 @@ def attempt(
         return Ended("failed", reason=f"{type(error).__name__}: {error}")
     finally:
         _tidy()
-
-
-def _history(model: ModelArtifact) -> list[float]:
-    """The validation metric of each epoch that training.json has one for."""
-    history = json.loads((open_store().fetch(model.files) / "training.json").read_text(encoding="utf-8"))
-    return [float(epoch["metric"]) for epoch in history["epochs"] if epoch["metric"] is not None]
 
 
 def _tidy() -> None:

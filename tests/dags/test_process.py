@@ -125,6 +125,18 @@ def test_faults_are_ours(interpreter: Interpreter, code: str, message: str) -> N
     assert not isinstance(caught.value, UserError)
 
 
+def test_a_step_that_fails_says_what_it_cost(interpreter: Interpreter) -> None:
+    cost = {"seconds": 2.0, "cpu_seconds": 1.5}
+    process = StepProcess("gate", interpreter(f"print(json.dumps({{'cost': {cost}}})); sys.exit(1)"))
+    with pytest.raises(EvergreenError, match="exit code 1"):
+        process.run({})
+    assert process.cost == cost
+    killed = StepProcess("gate", interpreter("os.kill(os.getpid(), 9)"))
+    with pytest.raises(EvergreenError, match="SIGKILL"):
+        killed.run({})
+    assert killed.cost is None
+
+
 def test_a_step_gets_no_setting_of_airflow(interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     command = interpreter('print(json.dumps({"output": [key for key in os.environ if key.startswith("AIRFLOW__")]}))')

@@ -118,6 +118,7 @@ def test_rejected_data_fails_without_a_retry_and_says_why(
     found = summary(run)
     assert found["outcome"] == "rejected"
     assert found["verdicts"][0]["outcome"] == "fail"
+    assert list(found["cost"]) == [*found["seconds"], "total"]
     assert "rejected: snapshot: fail" in capfd.readouterr().out
     assert run.get_task_instance("validate").xcom_pull(task_ids="validate")["outcome"] == "fail"
 
@@ -130,6 +131,7 @@ def test_a_users_mistake_is_not_tried_again(retrains: Retrains) -> None:
     assert tries(run, "source") == 1
     assert summary(run)["outcome"] == "failed"
     assert "rows.jsonl" in summary(run)["reason"]
+    assert list(summary(run)["cost"]) == ["source", "total"]
 
 
 def test_a_crash_is_tried_again_and_ends_the_mlflow_run(

@@ -54,6 +54,12 @@ def test_orders_equal_scikit_learn() -> None:
     ].higher_is_better
 
 
+def test_an_order_does_not_hold_for_a_label_that_it_does_not_know() -> None:
+    rows = confusion(np.array([0, -1]), np.array([0, 1]), 3)
+    values = point(rows, lambda totals: ordinal_scores(totals, [*"123"]))
+    assert values["accuracy"] == values["within_one"] == 0.5
+
+
 SENTENCES = st.lists(
     st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1, max_size=9), min_size=1, max_size=8
 )
@@ -111,6 +117,13 @@ def test_ties_are_no_success_and_groups_without_a_choice_say_nothing() -> None:
     assert values["mrr"] == pytest.approx(1 / 3)
     units = ranking_units([1, 0, 1], [1, 0, 1], ["a", "a", "b"])
     assert units[:, -1].tolist() == [1, 0]
+
+
+def test_long_queries_take_no_more_room_than_they_have() -> None:
+    groups = ["q" * 100_000] * 2 + [f"{number // 2}" for number in range(100_000)]  # 40 GB as an array of texts
+    units = ranking_units([1, 0] * 50_001, [1, 0] * 50_001, groups)
+    assert units.shape == (50_001, 7)
+    assert (units == 1).all()
 
 
 def test_units_of_two_models_pair_whatever_their_scores() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 from work import EVERY, work_file
 
 from mlops import config, pipeline
@@ -39,6 +41,23 @@ def test_a_model_that_learns_nothing_is_rejected(key: str, tmp_path: Path) -> No
     summary = pipeline.run(config.load(path))
     assert summary["outcome"] == "rejected"
     assert "candidate: fail" in summary["reason"]
+
+
+@pytest.mark.parametrize("key", EVERY)
+def test_a_tokenizer_that_leaves_nothing_of_some_rows(key: str, tmp_path: Path) -> None:
+    """No special tokens, none for what is unknown: such rows are one padding token, in training as in serving."""
+    work = EVERY[key]()
+    strange = {name: f"日本 {number}" for number, name in enumerate(("text", "text_a", "text_b"))}
+    rows = [
+        row | {name: f"{text}{number}" for name, text in strange.items() if name in row} if number % 7 == 0 else row
+        for number, row in enumerate(work.rows)
+    ]
+    path = work_file(tmp_path, work._replace(rows=rows), train={"epochs": 1}, gate={"floor": 0.0, "resamples": 200})
+    letters = Tokenizer(models.BPE({letter: place for place, letter in enumerate(string.ascii_lowercase)}, []))
+    letters.pre_tokenizer = pre_tokenizers.Whitespace()
+    letters.save(str(tmp_path / "base" / "tokenizer.json"))
+    loaded = config.load(path)
+    assert pipeline.run(loaded)["outcome"] in ("promoted", "rejected")
 
 
 @pytest.mark.parametrize("key", METRICS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,28 @@ def test_a_token_of_nothing_stays_a_token(tokenizer: Tokenizer) -> None:
     found = Pieces(tokenizer, 64).windowed(["ba", "\u2423", "\ufe0f", "do"])
     assert len(found.starts) == 4
     assert len(set(found.starts.tolist())) == 4
+
+
+def test_what_is_forgotten_of_too_many_tokens_is_cut_again(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.tasks.pieces._MOST_KNOWN", 3)
+    pieces = Pieces(tokenizer, 64)
+    for tokens in (["ba", "do"], ["ba", "ki", "lu"], ["ki", "ki"], ["a", "b", "c", "d", "ba"]):
+        assert pieces.windowed(tokens).input_ids.tolist() == Pieces(tokenizer, 64).windowed(tokens).input_ids.tolist()
+        assert len(pieces._known) <= max(3, len(set(tokens)))
+
+
+def test_threads_that_forget_do_not_take_each_others_tokens(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.tasks.pieces._MOST_KNOWN", 5)
+    pieces = Pieces(tokenizer, 64)
+    texts = [[f"{number % 7}", f"x{number % 11}", f"y{number}"] for number in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(pieces.windowed, texts))
+    for one, other in zip(found, map(Pieces(tokenizer, 64).windowed, texts), strict=True):
+        assert one.input_ids.tolist() == other.input_ids.tolist()
 
 
 def test_glued_tokens_of_a_script_without_blanks_carry_no_mark_of_one() -> None:
@@ -104,6 +128,13 @@ def test_words_of_raw_text(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in words(text)] == expected
 
 
+def test_words_of_a_text_made_to_take_long() -> None:
+    started = time.perf_counter()
+    found = words("a." * 50_000 + "!" * 50_000)
+    assert len(found) == 1 + 50_000 + 1  # its last full stop too: no abbreviation is that long
+    assert time.perf_counter() - started < 5
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60))
 def test_words_leave_out_white_space_alone(text: str) -> None:
@@ -142,6 +173,15 @@ def test_the_path_is_the_best_of_all_legal_ones(seed: int, tokens: int) -> None:
     )
     if scores:
         assert np.log(chances[np.arange(tokens), path]).sum() == pytest.approx(max(scores.values()))
+
+
+@pytest.mark.parametrize("heat", [1, 4])
+def test_the_path_of_a_model_that_is_sure_is_the_same_at_every_temperature(heat: int) -> None:
+    # The first token is surely inside of something, which it cannot be; what else is probable is so by 1e-22 and less.
+    logits = np.array([[0, 30, 80], [10, 0, 0]]) / heat
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances = powers / powers.sum(axis=1, keepdims=True)
+    assert best_path(chances, ["O", "B-PER", "I-PER"]).tolist() == [1, 0]
 
 
 def test_answers_are_characters_of_the_raw_text() -> None:

@@ -53,3 +53,7 @@ def test_longest_first_for_inference() -> None:
 def test_a_budget_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="0 tokens"):
         shuffled([1], 0, 1)
+
+
+def test_rows_without_tokens_take_the_room_of_one() -> None:
+    assert by_length([0] * 5, 2) == [[0, 1], [2, 3], [4]]

@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import random
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from killing import after_calls, in_child
-from tiny import tiny_base, tiny_config, tiny_run, tiny_snapshot
+from tiny import tiny_base, tiny_config, tiny_release, tiny_run, tiny_snapshot
 
 from mlops import settings
 from mlops.steps.fine_tune import fine_tune
@@ -193,6 +194,38 @@ def test_a_full_disk_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     (tmp_path / "key").write_text("a file where the folder should be")
     Checkpoints(tmp_path / "key", 0).save(1, 2, {}, {})
     assert "no checkpoint at epoch 1, step 2" in caplog.text
+
+
+def test_a_disk_that_fills_up_while_weights_are_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Checkpoints(tmp_path / "key", 0)
+    made.save(1, 1, {"step": 1}, {"weights": {"w": torch.zeros(8)}})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))  # torch raises RuntimeError, not OSError
+    try:
+        made.save(1, 2, {"step": 2}, {"weights": {"w": torch.zeros(1 << 20)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "no checkpoint at epoch 1, step 2" in caplog.text
+    found = made.newest()
+    assert found is not None
+    assert found[0] == {"step": 1}
+    assert [path.name for path in (tmp_path / "key").iterdir()] == ["000001-000000001"]
+
+
+def test_a_warm_start_on_other_test_rows_is_another_training(base: Path, snapshot: Snapshot) -> None:
+    """Its rows are drawn by the revision, and rows of test may forbid it: a checkpoint of the one is not the other's."""
+    config = tiny_config(base, train=TRAIN | {"warm_start": {}})
+    champion = tiny_release()
+    model = champion.model.model_copy(update={"parent_sha256": "0" * 64})
+    run = tiny_run(base).model_copy(update={"champion": champion.model_copy(update={"model": model})})
+    other = snapshot.model_copy(update={"revision": "1" * 64})
+    one, two = (checkpoints.place(config, each, run.base, run, 1, "cpu") for each in (snapshot, other))
+    assert one != two
+    config = tiny_config(base, train=TRAIN)
+    one, two = (checkpoints.place(config, each, run.base, run, 1, "cpu") for each in (snapshot, other))
+    assert one == two
 
 
 def test_chance_goes_on_where_it_was() -> None:

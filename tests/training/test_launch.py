@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +133,10 @@ def test_killed_with_its_children_it_goes_on(tmp_path: Path, home: Path) -> None
 def test_a_process_that_is_killed_ends_the_others(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, seen = launch._wait, []
 
-    def wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
+    def wait(processes: list[subprocess.Popen[bytes]], hear: Callable[[], None]) -> list[int]:
         seen.extend(processes)
         os.kill(processes[1].pid, signal.SIGKILL)
-        return real(processes)
+        return real(processes, hear)
 
     monkeypatch.setattr(launch, "_wait", wait)
     with pytest.raises(EvergreenError, match=r"rank 1 of 2: ended by SIGKILL.*lower train\.batch_tokens"):

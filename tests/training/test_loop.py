@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from mlops.errors import EvergreenError
 from mlops.tasks.base import Examples, Rules
 from mlops.training.device import Device, pick
 from mlops.training.loop import Training, train
+from mlops.training.progress import Progress
 from mlops.training.ranks import Ranks
+from mlops.training.setting import State
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +195,22 @@ def test_a_nan_in_an_accumulated_batch_names_its_rows(base: Path) -> None:
         train(model, rows, validation, setting)
 
 
+def test_a_nan_on_validation_names_its_rows(base: Path) -> None:
+    """The label of a NaN would be the first one: a model that is broken would have a metric like any other."""
+    model, rows, validation, setting = made(base)
+
+    def poison(module: Any, positional: Any, named: dict[str, Any], output: Any) -> Any:
+        if not module.training:
+            output.logits = output.logits.clone()
+            output.logits[0] = float("nan")
+        return output
+
+    model.register_forward_hook(poison, with_kwargs=True)
+    told = r"not finite at the validation after epoch 1, on 1 of 36 rows: row-\d+ \(nan\)"
+    with pytest.raises(EvergreenError, match=told):
+        train(model, rows, validation, setting)
+
+
 def test_a_gradient_that_is_not_finite_stops_too(base: Path) -> None:
     model, rows, validation, setting = made(base)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -230,3 +249,18 @@ def test_progress_is_reported_by_optimizer_step(base: Path) -> None:
     assert steps[-1] == done["steps"]
     ends = [step for values, step in told if values == {"validation/macro_f1", "validation/loss"}]
     assert ends == [done["steps"] // 2, done["steps"]]
+
+
+def test_a_long_training_gives_signs_of_life_between_its_points(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps to a time would else hear of it 50 times, however many hours a training takes."""
+    _, _, _, setting = made(base, epochs=1)
+    told: list[set[str]] = []
+    clock = itertools.count()
+    monkeypatch.setattr("mlops.training.progress.time.perf_counter", lambda: float(next(clock)))
+    state = State(256)
+    progress = Progress(replace(setting, report=lambda values, step: told.append(set(values))), state, 10_000)
+    for _ in range(60):  # a second each
+        state.add(1.0, 1.0, 1)
+        progress.tick(1.0, 0.1, 10)
+    assert len(told) >= 10
+    assert set().union(*told) == set()

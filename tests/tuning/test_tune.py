@@ -22,8 +22,9 @@ from mlops.store import open_store
 from mlops.tasks import get
 from mlops.training.base import pin
 from mlops.tuning import runs
+from mlops.tuning import trial as trial_file
 from mlops.tuning.rows import part_of, read_by
-from mlops.tuning.study import Search, spent
+from mlops.tuning.study import Search, Ticket, spent
 from mlops.types import Snapshot, Tuned
 
 SPACE = {"learning_rate": [0.0, 0.01], "batch_tokens": [256, 512]}
@@ -167,6 +168,41 @@ def test_the_minutes_are_kept_over_restarts(base: Path) -> None:
             go(config, snapshot, base)
     (trial,) = search(config, snapshot, base).trials()
     assert 0 < len(trial.intermediate_values) < 500
+
+
+def test_trials_in_several_processes_keep_to_the_minutes_and_are_told_by_epoch(base: Path) -> None:
+    together = {"launch": {"processes": 2}}
+    config = pipeline(base, {"epochs": 500} | together, trials=50, timeout=0.2)
+    snapshot = tiny_snapshot(base)
+    with pytest.raises(UserError, match=r"within tune\.timeout \(0\.2 minutes\): 1 were stopped before their end"):
+        go(config, snapshot, base)
+    (trial,) = search(config, snapshot, base).trials()
+    assert 0 < len(trial.intermediate_values) < 500
+
+    config = pipeline(base, {"epochs": 2} | together, trials=1, timeout=5)
+    assert go(config, snapshot, base).study.complete == 1
+    (trial,) = search(config, snapshot, base).trials()
+    assert list(trial.intermediate_values) == [1, 2]
+
+
+def test_a_trial_notes_that_it_lives_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it spent would else be nobody's minutes when its process is killed before the first epoch ends."""
+    monkeypatch.setattr(trial_file, "SEEN", -1.0)
+    noted: dict[str, str] = {}
+    ticket = Ticket(SimpleNamespace(set_user_attr=noted.__setitem__), 1.0)
+    trial_file.Watch(ticket, "macro_f1", 3, None)({}, 7)
+    assert datetime.now() - datetime.fromisoformat(noted["seen"]) < timedelta(minutes=1)
+
+
+def test_a_journal_whose_last_line_is_torn_goes_on(base: Path, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config, snapshot = pipeline(base, trials=1), tiny_snapshot(base)
+    go(config, snapshot, base)
+    (journal,) = (home / "tune").glob("*.journal")
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "wor')  # a disk that was full
+    for count in (2, 3):
+        assert go(pipeline(base, trials=count), snapshot, base).study.complete == count
+    assert caplog.text.count("was torn and is left out") == 1
 
 
 def test_time_is_counted_once_however_many_work() -> None:

@@ -81,12 +81,23 @@ def _of_source(uri: str, config: PipelineConfig, wanted: Sequence[str], seen: di
         kind = config.data.format or infer_format(uri, files)
         if kind == "conll" and config.task != "token-classification":
             raise SourceError(f"{uri}: holds tokens and tags ({files[0].name}); {config.task} reads texts and labels")
+        _require_room(uri, kind, config)
         for packed in _of_format(uri, files, kind):
             with unpacked(packed) as file:
                 try:
                     yield from READERS[kind](file, limit, wanted, seen)
                 except OSError as error:
                     raise SourceError(f"{uri}: {packed.path} cannot be read: {error.strerror or error}") from error
+
+
+def _require_room(uri: str, kind: str, config: PipelineConfig) -> None:
+    """Raises SourceError where slices need columns that a format, told by the files' names, does not have."""
+    named = source_columns(config).slices
+    if named and kind in ("conll", "text-folders"):
+        raise SourceError(
+            f"{uri}: gate.slices names the column {named[0]!r}; {kind} has no columns besides text and label: slice by "
+            "label, n_tokens or n_chars"
+        )
 
 
 def _unarchived(uri: str, file: SourceFile, stack: ExitStack) -> list[SourceFile]:

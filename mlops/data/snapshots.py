@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops.config_data import Columns
+from mlops.config_data import SLICE, Columns
 from mlops.data.batches import schema
 from mlops.types import ArtifactRef
 
@@ -39,12 +39,16 @@ def _write(tables: Iterable[pa.Table], path: Path, fields: pa.Schema, names: Nam
 
     labels: set[str] = set()
     count = 0
-    with pq.ParquetWriter(path, fields, use_dictionary=[n for n in _FEW_VALUES if n in fields.names]) as writer:
+    with pq.ParquetWriter(path, fields, use_dictionary=_few(fields)) as writer:
         for table in _groups(tables):
             writer.write_table(table, row_group_size=table.num_rows)
             count += table.num_rows
             labels |= _labels(table, names)
     return count, labels
+
+
+def _few(fields: pa.Schema) -> list[str]:
+    return [name for name in fields.names if name in _FEW_VALUES or name.startswith(SLICE)]
 
 
 def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -65,3 +65,23 @@ def test_a_column_that_no_row_has_is_named(tmp_path: Path) -> None:
 def test_formats_without_columns_are_refused() -> None:
     with pytest.raises(ValueError, match=r"gate\.slices: found the column 'airline'; text-folders"):
         pipeline("folder", data={"format": "text-folders"}, gate={"slices": [{"column": "airline"}]})
+
+
+@pytest.mark.parametrize("name", ["sun/a.txt", "a.conll"])
+def test_so_are_they_where_the_files_names_tell_the_format(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "data" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("some O\nwords O\n", encoding="utf-8")
+    task = "token-classification" if name.endswith("conll") else "text-classification"
+    with pytest.raises(SourceError, match=r"gate\.slices names the column 'airline'; (conll|text-folders)"):
+        source(pipeline(tmp_path / "data", task=task, gate={"slices": [{"column": "airline"}]}))
+
+
+def test_a_slice_may_be_a_column_that_has_another_role(tmp_path: Path) -> None:
+    rows = [row | {"who": f"u{n // 2}", "day": f"2024-01-{1 + n % 28:02}"} for n, row in enumerate(ROWS)]
+    columns = {"id": "n", "group": "who", "time": "day"}
+    slices = [{"column": name} for name in ("n", "who", "day", "label", "text")]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    found = prepared(path, data={"columns": columns}, gate={"slices": slices})
+    for name, own in (("n", "row_id"), ("who", "unit"), ("day", "time"), ("label", "label"), ("text", "text")):
+        assert found[f"slice:{name}"] == found[own]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -169,15 +168,35 @@ def _leaks(rules: _Rules, out: Flags) -> dict[str, int]:
     return _counted({"test": int(test.sum()), "unit": int(unit.sum()), "validation": int(validation.sum())})
 
 
-def newest(times: npt.NDArray[np.datetime64], row_ids: Sequence[str], share: float) -> Codes:
-    """TEST for the newest share of the rows [n], TRAIN for the others; rows without a time are never the newest.
+def newest(times: npt.NDArray[np.datetime64], row_ids: pa.Array, units: pa.Array, share: float) -> Codes:
+    """TEST for the newest share of the rows [n], TRAIN for the others; rows without a time are never among them.
 
-    Of equal times the row with the later id is the newer one, so that the order of the rows does not matter.
+    Rows of one unit go together, where the newest of them stands: cut apart, most would be lost, for train may not have
+    those of a unit that has test rows. Of equal times the row with the later id is the newer one, so that the order of the
+    rows does not matter.
     """
-    known = ~np.isnat(times)
-    order = sorted(np.flatnonzero(known).tolist(), key=lambda row: (times[row], row_ids[row]))
-    codes = np.full(len(times), TRAIN, dtype=np.int8)
-    codes[order[max(0, len(order) - round(share * len(times))) :]] = TEST
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n = len(times)
+    ranked = pc.sort_indices(
+        pa.table({"time": pa.array(times), "id": row_ids}), [("time", "descending"), ("id", "descending")]
+    ).to_numpy()
+    order = ranked[~np.isnat(times[ranked])]
+    named = units.dictionary_encode()
+    # A row of no unit is one by itself.
+    mates = np.where(
+        units.is_valid().to_numpy(zero_copy_only=False),
+        pc.fill_null(named.indices, 0).to_numpy().astype(np.int64),
+        np.arange(n) + len(named.dictionary),
+    )
+    _, first, numbers, counts = np.unique(mates[order], return_index=True, return_inverse=True, return_counts=True)
+    by_age = np.argsort(first)
+    before = np.cumsum(counts[by_age]) - counts[by_age]
+    taken = np.zeros(len(first), dtype=bool)
+    taken[by_age] = before < max(1, round(share * n))
+    codes = np.full(n, TRAIN, dtype=np.int8)
+    codes[order[taken[numbers]]] = TEST
     return codes
 
 

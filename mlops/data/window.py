@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mlops.config_data import DataSection
 from mlops.data.times import Times, parse_times, span, written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Flags = npt.NDArray[np.bool_]
 
@@ -64,6 +67,18 @@ def choose(path: Path, data: DataSection, now: np.datetime64) -> Chosen:
         kept = _newest(times, usable, window.rows) | ~usable
         recorded |= {"rows": window.rows}
     return Chosen(kept, problems, recorded, watermark)
+
+
+def past_times(texts: pa.Array, data: DataSection, watermark: str | None) -> Times:
+    """Times [n]; NaT where there is none that can be read, or it lies beyond the snapshot's watermark: what the clock
+    forbade when the source was read must not be the newest row for years."""
+    times = parse_times(texts, data.window.format if data.window else None)
+    if watermark is None:
+        return np.full(len(times), np.datetime64("NaT"), dtype=times.dtype)
+    # The watermark is written to the second.
+    late = times >= np.datetime64(watermark.removesuffix("Z"), "us") + np.timedelta64(1, "s")
+    times[late] = np.datetime64("NaT")
+    return times
 
 
 def _newest(times: Times, usable: Flags, rows: int | None) -> Flags:

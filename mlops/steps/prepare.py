@@ -19,9 +19,9 @@ from mlops.data.golden import golden_checks, golden_rows, without
 from mlops.data.readers import source_columns
 from mlops.data.snapshots import ROWS, revision
 from mlops.data.splits import Assigned, Flags, Texts, group_names, newest, rows_per_split, split_as_given, split_by_hash
-from mlops.data.times import parse_times
 from mlops.data.tokens import TokenizerOf, open_tokenizer
 from mlops.data.usable import report_of, usable_rows
+from mlops.data.window import past_times
 from mlops.data.words import Indices
 from mlops.errors import UserError
 from mlops.store import Store, open_store
@@ -64,7 +64,7 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     if golden is not None:
         book = books.with_tests(book, column(golden, "key"), column(golden, "text"))
         rows, copied = without(rows, golden)
-    cleaned = _clean(config, rows, book)
+    cleaned = _clean(config, rows, book, snapshot.watermark)
     chosen = rows.take(cleaned.found.kept)
     labels = _in_order(config, names_in(chosen["label"].unique().to_pylist(), config))
     judged = _judge(config, cleaned, chosen, labels)
@@ -115,7 +115,7 @@ def _in_order(config: PipelineConfig, names: set[str]) -> list[str]:
         ) from None
 
 
-def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
+def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table, watermark: str | None) -> _Cleaned:
     keys, parts = rows["key"].combine_chunks(), rows["split"].to_numpy().astype(np.int64)
     found = distinct(keys, parts - parts.min(initial=0), rows["label"].combine_chunks(), rows["row_id"])
     chosen = rows.take(found.kept).combine_chunks()
@@ -133,8 +133,8 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table) -> _Cleaned:
     )
     shares = config.data.splits
     if isinstance(shares, Shares) and config.data.test == "rolling":
-        times = parse_times(column(chosen, "time"), config.data.window.format if config.data.window else None)
-        given = newest(times, chosen["row_id"].to_pylist(), shares.test)
+        times = past_times(column(chosen, "time"), config.data, watermark)
+        given = newest(times, column(chosen, "row_id"), column(chosen, "unit"), shares.test)
         assigned = split_as_given(texts, given, book, shares.validation / (shares.train + shares.validation))
     elif isinstance(shares, Shares):
         assigned = split_by_hash(texts, shares, book)

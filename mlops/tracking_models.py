@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mlops.data.snapshots import own_splits
 from mlops.types import Evaluation, Run, Selection, Snapshot
 
 
@@ -94,7 +95,7 @@ def dataset_of(snapshot: Snapshot) -> Any:
     from mlflow.data.http_dataset_source import HTTPDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    source = HTTPDatasetSource(snapshot.splits[sorted(snapshot.splits)[0]].uri)
+    source = HTTPDatasetSource(min(own_splits(snapshot).items())[1].uri)
     return MetaDataset(source, name=snapshot.pipeline, digest=_digest(snapshot))
 
 

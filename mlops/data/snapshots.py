@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops.config_data import SLICE, Columns
+from mlops.config_data import GOLDEN, SLICE, Columns
 from mlops.data.batches import schema
-from mlops.types import ArtifactRef
+from mlops.types import ArtifactRef, Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,6 +127,11 @@ def read_table(folder: Path, columns: Sequence[str] | None = None) -> Any:
 
     with pq.ParquetFile(folder / ROWS) as file:
         return file.read(columns=columns)
+
+
+def own_splits(snapshot: Snapshot) -> dict[str, ArtifactRef]:
+    """The splits of the data itself: without the golden rows, which nothing is measured by but models."""
+    return {name: ref for name, ref in snapshot.splits.items() if name != GOLDEN}
 
 
 def revision(splits: dict[str, ArtifactRef], labels: Sequence[str] = ()) -> str:

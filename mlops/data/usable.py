@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlops.config_data import GOLDEN, SLICE
+from mlops.config_data import SLICE
 from mlops.data.book import CODES, UNSEEN
-from mlops.data.snapshots import read_table
+from mlops.data.snapshots import own_splits, read_table
 from mlops.data.text import digests, normalise_all
 from mlops.errors import StoreError
 from mlops.store import Store
@@ -29,9 +29,7 @@ def usable_rows(store: Store, snapshot: Snapshot, report: Path) -> tuple[pa.Tabl
     aside = _places(report / "quarantine.parquet")
     suspects = _places(report / "suspects.parquet")
     parts, out = [], 0
-    for split, ref in snapshot.splits.items():
-        if split == GOLDEN:
-            continue
+    for split, ref in own_splits(snapshot).items():
         table = read_table(store.fetch(ref))
         issue = np.zeros(table.num_rows, dtype=bool)
         issue[suspects.get(split, [])] = True

@@ -10,19 +10,19 @@ import numpy as np
 from mlops.config import SPLITS, PipelineConfig
 from mlops.config_data import GOLDEN, SLICE, Shares
 from mlops.data import book as books
-from mlops.data.arrays import column
+from mlops.data.arrays import column, with_unique_ids
 from mlops.data.copies import Distinct, distinct
 from mlops.data.duplicates import join_units, near_duplicate_groups
 from mlops.data.encode import encoded_columns
 from mlops.data.forms import names_in
-from mlops.data.golden import golden_checks, golden_rows, without
+from mlops.data.golden import golden_checks, golden_rows, kept_out, resembling, without
 from mlops.data.readers import source_columns
 from mlops.data.snapshots import ROWS, revision
 from mlops.data.splits import Assigned, Flags, Texts, group_names, newest, rows_per_split, split_as_given, split_by_hash
 from mlops.data.tokens import TokenizerOf, open_tokenizer
 from mlops.data.usable import report_of, usable_rows
 from mlops.data.window import past_times
-from mlops.data.words import Indices
+from mlops.data.words import Hashes, Indices
 from mlops.errors import UserError
 from mlops.store import Store, open_store
 from mlops.tasks import get
@@ -37,13 +37,15 @@ log = logging.getLogger("evergreen")
 
 
 class _Cleaned(NamedTuple):
-    """rows: every usable row. chosen: those that stay after exact copies. assigned: their splits. dropped: label issues."""
+    """rows: every usable row. chosen: those that stay after exact copies. assigned: their splits. dropped: label issues. golden:
+    which of the chosen resemble golden rows."""
 
     rows: Any
     found: Distinct
     assigned: Assigned
     groups: Indices
     dropped: int
+    golden: Flags
 
 
 def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: Base) -> Snapshot:
@@ -64,12 +66,14 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     if golden is not None:
         book = books.with_tests(book, column(golden, "key"), column(golden, "text"))
         rows, copied = without(rows, golden)
-    cleaned = _clean(config, rows, book, snapshot.watermark)
+    cleaned = _clean(config, rows, book, snapshot.watermark, golden)
     chosen = rows.take(cleaned.found.kept)
     labels = _in_order(config, names_in(chosen["label"].unique().to_pylist(), config))
     judged = _judge(config, cleaned, chosen, labels)
     if golden is not None:
-        judged = judged.model_copy(update={"checks": (*judged.checks, *golden_checks(config, golden, labels, copied))})
+        near = chosen["row_id"].filter(_mask(cleaned.golden)).to_pylist()
+        more = golden_checks(config, golden, labels, copied, near)
+        judged = judged.model_copy(update={"checks": (*judged.checks, *more)})
     for check in judged.checks:
         if check.outcome == "warn":
             log.info("prepare: %s %s", check.observed, check.detail)
@@ -78,7 +82,8 @@ def prepare(config: PipelineConfig, snapshot: Snapshot, verdict: Verdict, base: 
     counts = rows_per_split(cleaned.assigned.splits)
     trained = sum(counts.values())
     if golden is not None:
-        splits[GOLDEN] = _store(store, _with_unique_ids(_table(task, store, golden, tokenizer)))
+        tested = chosen["row_id"].filter(_mask(cleaned.assigned.splits == books.TEST)).to_pylist()
+        splits[GOLDEN] = _store_golden(task, store, golden, tokenizer, set(tested))
         counts[GOLDEN] = golden.num_rows
     log.info("prepare: rows %s", counts)
     return Snapshot(
@@ -115,7 +120,9 @@ def _in_order(config: PipelineConfig, names: set[str]) -> list[str]:
         ) from None
 
 
-def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table, watermark: str | None) -> _Cleaned:
+def _clean(
+    config: PipelineConfig, rows: pa.Table, book: pa.Table, watermark: str | None, golden: pa.Table | None
+) -> _Cleaned:
     keys, parts = rows["key"].combine_chunks(), rows["split"].to_numpy().astype(np.int64)
     found = distinct(keys, parts - parts.min(initial=0), rows["label"].combine_chunks(), rows["row_id"])
     chosen = rows.take(found.kept).combine_chunks()
@@ -131,22 +138,32 @@ def _clean(config: PipelineConfig, rows: pa.Table, book: pa.Table, watermark: st
         near=near,
         groups=groups,
     )
-    shares = config.data.splits
-    if isinstance(shares, Shares) and config.data.test == "rolling":
-        times = past_times(column(chosen, "time"), config.data, watermark)
-        given = newest(times, column(chosen, "row_id"), column(chosen, "unit"), shares.test)
-        assigned = split_as_given(texts, given, book, shares.validation / (shares.train + shares.validation))
-    elif isinstance(shares, Shares):
-        assigned = split_by_hash(texts, shares, book)
-    else:
-        assigned = split_as_given(texts, chosen["split"].to_numpy(), book)
+    assigned = _assigned(config, chosen, texts, book, watermark)
+    alike = np.zeros(chosen.num_rows, dtype=bool)
+    if golden is not None:
+        alike = resembling(near, frozen["key"], golden)
+        assigned = kept_out(assigned, alike)
     dropped = 0
     if config.prepare.drop_label_issues:
         # Only what would train: a test set that loses its difficult rows flatters every model.
         issue = chosen["issue"].to_numpy(zero_copy_only=False) & (assigned.splits == books.TRAIN)
         dropped = int(issue.sum())
         assigned = assigned._replace(splits=np.where(issue, np.int8(books.KEPT_OUT), assigned.splits))
-    return _Cleaned(rows, found, assigned, groups, dropped)
+    return _Cleaned(rows, found, assigned, groups, dropped, alike)
+
+
+def _assigned(
+    config: PipelineConfig, chosen: pa.Table, texts: Texts, book: pa.Table, watermark: str | None
+) -> Assigned:
+    """The split of each distinct row, as the pipeline file wants them cut."""
+    shares = config.data.splits
+    if isinstance(shares, Shares) and config.data.test == "rolling":
+        times = past_times(column(chosen, "time"), config.data, watermark)
+        given = newest(times, column(chosen, "row_id"), column(chosen, "unit"), shares.test)
+        return split_as_given(texts, given, book, shares.validation / (shares.train + shares.validation))
+    if isinstance(shares, Shares):
+        return split_by_hash(texts, shares, book)
+    return split_as_given(texts, chosen["split"].to_numpy(), book)
 
 
 def _threshold(config: PipelineConfig) -> float | None:
@@ -229,7 +246,11 @@ def _leak_checks(cleaned: _Cleaned, chosen: pa.Table, unit: str) -> list[Check]:
         count = copies.num_rows + near + mates
         detail = ""
         if count:
-            out = chosen.filter(_mask(splits == books.KEPT_OUT)) if near + mates else chosen.slice(0, 0)
+            out = (
+                chosen.filter(_mask((splits == books.KEPT_OUT) & ~cleaned.golden))
+                if near + mates
+                else chosen.slice(0, 0)
+            )
             ids = ", ".join([*copies["row_id"].to_pylist()[:3], *out["row_id"].to_pylist()[:3]])
             detail = f"rows kept out of training: {copies.num_rows} copies and {near} near-duplicates of {name} rows"
             if mates:
@@ -251,19 +272,18 @@ def _store_splits(
     names = group_names(column(chosen, "key"), cleaned.groups)[used]
     table = _table(task, store, chosen.take(used).combine_chunks(), tokenizer, names)
     return {
-        name: _store(store, _with_unique_ids(table.filter(pa.array(splits[used] == books.CODES[name]))))
+        name: _store(store, with_unique_ids(table.filter(pa.array(splits[used] == books.CODES[name]))))
         for name in SPLITS
     }
 
 
-def _table(task: Task, store: Store, rows: pa.Table, tokenizer: TokenizerOf, groups: Any = None) -> pa.Table:
+def _table(task: Task, store: Store, rows: pa.Table, tokenizer: TokenizerOf, groups: Hashes) -> pa.Table:
     """Usable rows as a prepared split has them, with their tokens. groups: names of their near-duplicate groups."""
     import pyarrow as pa
 
     columns = {"row_id": rows["row_id"], "text": rows["text"], "label": rows["label"]}
     columns |= encoded_columns(task, store, tokenizer, rows)
-    if groups is not None:
-        columns["group"] = pa.array(groups)
+    columns["group"] = pa.array(groups)
     more = [name for name in rows.column_names if name in ("unit", "time", "query") or name.startswith(SLICE)]
     table = pa.table(columns | {name: rows[name] for name in more})
     return table.drop_columns("unit") if table["unit"].null_count == table.num_rows else table
@@ -277,21 +297,7 @@ def _store(store: Store, table: pa.Table) -> ArtifactRef:
         return store.put(folder, "prepared")
 
 
-def _with_unique_ids(table: pa.Table) -> pa.Table:
-    """Ids that tell rows apart, as pairing their scores needs: the second "a" becomes "a#2"."""
-    import pyarrow as pa
-
-    ids = table["row_id"].to_pylist()
-    taken = set(ids)
-    if len(taken) == len(ids):
-        return table
-    seen: dict[str, int] = {}
-    unique = []
-    for name in ids:
-        seen[name] = seen.get(name, 0) + 1
-        fresh = name
-        while seen[name] > 1 and (fresh := f"{name}#{seen[name]}") in taken:
-            seen[name] += 1
-        taken.add(fresh)
-        unique.append(fresh)
-    return table.set_column(0, "row_id", pa.array(unique, pa.string()))
+def _store_golden(task: Task, store: Store, golden: pa.Table, tokenizer: TokenizerOf, tested: set[str]) -> ArtifactRef:
+    """tested: ids of test rows, which golden ones may not share: what is shown of a row is found by its id."""
+    names = group_names(column(golden, "key"), np.arange(golden.num_rows))
+    return _store(store, with_unique_ids(_table(task, store, golden, tokenizer, names), tested))

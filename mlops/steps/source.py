@@ -46,7 +46,7 @@ def source(config: PipelineConfig) -> Snapshot:
         revision=revision(splits),
         splits=splits,
         rows={name: part.rows for name, part in parts.items()},
-        labels=tuple(sorted(set().union(*(part.labels for part in parts.values())))),
+        labels=tuple(sorted(set().union(*(part.labels for name, part in parts.items() if name != GOLDEN)))),
         window=grown.chosen.window if grown.chosen else None,
         watermark=grown.chosen.watermark if grown.chosen else None,
         split_book=ArtifactRef.model_validate(book) if book else None,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops.config import PipelineConfig
-from mlops.config_data import GOLDEN
 from mlops.data.checks import (
     Fault,
     check_rows,
@@ -21,9 +20,10 @@ from mlops.data.checks import (
     row_problem_checks,
 )
 from mlops.data.findings import column_checks
+from mlops.data.forms import names_in
 from mlops.data.golden import golden_check
 from mlops.data.parents import recorded
-from mlops.data.snapshots import read_table
+from mlops.data.snapshots import own_splits, read_table
 from mlops.data.suspects import suspect_check, write_suspects
 from mlops.expectations.docs import publish_docs, publish_quarantine
 from mlops.expectations.entries import declared_labels
@@ -55,7 +55,6 @@ def validate(
     faults = check_rows(table, config, declared_labels(config))
     checks: list[Check] = row_problem_checks(table, faults)
     checks += column_checks(table, config)
-    checks += golden_check(store, snapshot)
     if config.data.columns.id:
         checks.append(repeated_id_check(table))
     earlier = recorded(store, config.name, parent) if parent else None
@@ -73,6 +72,8 @@ def validate(
             checks.append(suspects.check)
             write_suspects(suspects, folder / "suspects.parquet")
         checks += limit_checks(table, faults, config)
+        labels = names_in(table["label"].filter(good_rows(table, faults)).unique().to_pylist(), config)
+        checks += golden_check(store, snapshot, config, labels)
         _write_quarantine(table, faults, folder)
         summary = {
             "pipeline": config.name,
@@ -91,13 +92,11 @@ def validate(
 
 
 def load_rows(store: Store, snapshot: Snapshot) -> pa.Table:
-    """All splits' rows, with `split` and `position` (the row's number in its split)."""
+    """All splits' rows but the golden ones, with `split` and `position` (the row's number in its split)."""
     import pyarrow as pa
 
     parts = []
-    for split, ref in snapshot.splits.items():
-        if split == GOLDEN:  # chosen by hand, and judged by itself
-            continue
+    for split, ref in own_splits(snapshot).items():
         table = read_table(store.fetch(ref))
         names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, dtype=np.int32)), pa.array([split]))
         table = table.append_column("split", names.cast(pa.string()))
@@ -114,7 +113,7 @@ def suite_frame(store: Store, table: pa.Table, faults: dict[int, Fault], earlier
     names = [name for name in ("row_id", "text", "label", "group", "time", "split") if name in table.column_names]
     passed = table.select(names)
     if earlier is not None:
-        parts = [read_table(store.fetch(ref), ["digest"])["digest"] for ref in earlier.splits.values()]
+        parts = [read_table(store.fetch(ref), ["digest"])["digest"] for ref in own_splits(earlier).values()]
         old = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.binary(16))
         passed = passed.append_column("new", pc.invert(pc.is_in(table["digest"], old.combine_chunks())))
     places = np.arange(table.num_rows)
@@ -139,7 +138,7 @@ def known_facts(store: Store, config: PipelineConfig, base: Base | None, earlier
         known["tokenizer"] = str(resolve(base.uri))
     if earlier is not None:
         counts: dict[str, int] = {}
-        for ref in earlier.splits.values():
+        for ref in own_splits(earlier).values():
             rows = read_table(store.fetch(ref), ["label", "problem"])
             found = pc.value_counts(rows["label"].filter(pc.is_null(rows["problem"])))
             for label, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):

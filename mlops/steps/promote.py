@@ -10,15 +10,15 @@ from mlops.types import Promotion, Release, Run
 
 def promote(config: PipelineConfig, run: Run, release: Release) -> Promotion:
     """What became of the release. Trying again after a crash finds it promoted and says so."""
-    if config.promote == "approval" or (config.promote == "approve-first" and run.champion is None):
-        promotion.set_candidate(release.name, release.version)
-        reason = f"version {release.version} waits: mlops promote {release.name} {release.version} --reason …"
-        return Promotion(release=release, outcome="awaiting_approval", reason=reason)
     against = run.champion.version if run.champion else None
     stack = ledger.serving(ledger.entries(release.name))
     if stack and stack[-1] == release.version:
         promotion.repair(release.name)  # the try before this one may have ended between ledger and alias
         return Promotion(release=release, outcome="promoted", reason=f"version {release.version} serves already")
+    if config.promote == "approval" or (config.promote == "approve-first" and run.champion is None):
+        promotion.set_candidate(release.name, release.version)
+        reason = f"version {release.version} waits: mlops promote {release.name} {release.version} --reason …"
+        return Promotion(release=release, outcome="awaiting_approval", reason=reason)
     why = (
         f"as good as version {against} or better, on the same rows"
         if against

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from mlops.training.checkpoints import Checkpoints
 from mlops.training.device import chance_state, set_chance_state
 from mlops.training.dropout import from_bytes
 from mlops.training.losses import gradient_not_finite, judged, not_finite, tensors
-from mlops.training.memory import keep_blocks, out_of_memory, release, too_little
+from mlops.training.memory import kept_blocks, out_of_memory, release, too_little
 from mlops.training.optimizer import adamw, factor, scale_and_clip, set_rate
 from mlops.training.predictor import logits_of
 from mlops.training.progress import Progress
@@ -50,9 +51,8 @@ def train(
     validation loss; without validation rows it is the last. Goes on from the newest checkpoint. Raises EvergreenError,
     naming the rows, as soon as a loss is not finite, and when memory runs out although the batches were halved.
     """
-    if setting.device.name == "cpu":
-        keep_blocks()
-    with setting.device.products(), from_bytes(model, setting.device.name):
+    blocks = kept_blocks() if setting.device.name == "cpu" else nullcontext()
+    with blocks, setting.device.products(), from_bytes(model, setting.device.name):
         training = Training(model, rows, validation, setting, ranks or Ranks(), checkpoints)
         try:
             return training.run()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from mlops.errors import EvergreenError
 from mlops.training.setting import Setting, State
 
 # Of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST = -1, -3, 2**31 - 1
+_USUAL = 1 << 25  # what glibc comes to by itself
 _SIGNS = ("out of memory", "defaultcpuallocator", "can't allocate memory")
 
 
@@ -43,17 +46,24 @@ def too_little(setting: Setting, state: State, lengths: Sequence[int]) -> Evergr
     )
 
 
-def keep_blocks() -> None:
-    """Tells glibc to keep large blocks that are freed for the next time, for the rest of this process.
+@contextmanager
+def kept_blocks() -> Iterator[None]:
+    """Inside of it glibc keeps large blocks that are freed for the next time; afterwards they are given back.
 
     By itself it hands blocks over 32 MiB back at once, and the kernel clears every page of the next one anew: the gradient of
     a vocabulary's embeddings, made in each step, costs a quarter of a step of few tokens that way. Nothing elsewhere.
     """
-    import ctypes
-
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        mallopt, trim = libc.mallopt, libc.malloc_trim
     except (OSError, AttributeError):  # not glibc
+        yield
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGEST)
     mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+    try:
+        yield
+    finally:
+        mallopt(_M_MMAP_THRESHOLD, _USUAL)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _USUAL)
+        trim(0)

@@ -93,7 +93,7 @@ def test_the_trigger_form_has_types_and_the_files_defaults(dag: Any) -> None:
         "overrides": ({}, "object"),
     }
     assert {name: (value, schema["type"]) for name, (value, schema) in form.items()} == expected
-    assert form["promote"][1]["enum"] == ["auto", "approval"]
+    assert form["promote"][1]["enum"] == ["approve-first", "auto", "approval"]
     assert form["epochs"][1]["minimum"] == 1
     assert all(schema["title"] and dag.params.get_param(name).description for name, (_, schema) in form.items())
 

@@ -21,7 +21,8 @@ task: text-classification
 data: {{source: {rows}, format: jsonl}}
 model: {{base: {base}, max_length: 24}}
 train: {{epochs: 3, learning_rate: 0.005, batch_tokens: 512}}
-gate: {{floor: 0.5, margin: 0.0}}
+gate: {{floor: 0.5, margin: 0.0, baselines: [majority]}}
+promote: auto
 compress: {{variants: [fp32]}}
 """
 

@@ -23,7 +23,8 @@ tune:
   timeout: 5
   workers: 3
   space: {{learning_rate: {{low: 0.004, high: 0.01, log: true}}}}
-gate: {{floor: 0.5, margin: 0.0}}
+gate: {{floor: 0.5, margin: 0.0, baselines: [majority]}}
+promote: auto
 compress: {{variants: [fp32]}}
 """
 

@@ -47,6 +47,7 @@ def test_it_learns_and_writes_a_model_folder(base: Path) -> None:
     assert np.load(folder / "trained_on.npy").shape == (168,)
     package = json.loads((folder / "package.json").read_text())
     pinned = pin(str(base))
+    assert package.pop("temperature") == history(model)["temperature"] > 0
     assert package == {
         "format": 1,
         "task": "text-classification",

@@ -44,7 +44,8 @@ def distinct(units: Floats) -> Types:
     if not len(units):
         return Types(units, np.zeros(0, dtype=np.int64))
     # A projection tells rows apart a hundred times as fast as sorting them; where two fell together, they are sorted.
-    keys = units @ np.random.default_rng(0).standard_normal(units.shape[1])
+    # Summed row by row: a matrix product rounds a row by where it stands.
+    keys = (np.ascontiguousarray(units) * np.random.default_rng(0).standard_normal(units.shape[1])).sum(axis=1)
     _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     vectors = units[first]
     if (vectors[inverse.ravel()] != units).any():

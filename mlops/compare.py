@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,11 @@ from mlops.config import METRICS, PipelineConfig
 from mlops.config_gate import GateSection
 from mlops.errors import StoreError, UserError
 from mlops.judgement import Rows, paired
+from mlops.judging.answers import metric_values, unit_statistics
 from mlops.reports.table import grid, interval
 from mlops.rows import load_rows
 from mlops.scoring import score
+from mlops.statistics.bootstrap import intervals
 from mlops.statistics.paired import Difference
 from mlops.tasks import get
 from mlops.tasks.base import Task
@@ -44,16 +47,19 @@ def compare(name: str, a: str, b: str, config: PipelineConfig | None = None) -> 
     _require_fit(one, other, config)
     task = get(one.model.task)
     if config is None:
+        labels: Sequence[str] = ()
         before, after = (_Side(each, each.evaluation, _stored(each)) for each in (one, other))
         _require_same_rows(before, after)
     else:
-        before, after = _scored_again(task, config, one, other)
+        before, after, labels = _scored_again(task, config, one, other)
     rules = config.gate if config else GateSection(metric=METRICS[task.key][0])
     for side in (before, after):
         if rules.metric not in side.evaluation.metrics:
             there = ", ".join(side.evaluation.metrics)
             raise UserError(f"gate.metric: {side.name} has no {rules.metric!r}; it has {there}")
-    gap = paired(task, after.rows, before.rows, _outputs(task, before, after), rules)
+    outputs = _outputs(task, before, after, labels)
+    before, after = (_on(task, side, outputs) for side in (before, after))
+    gap = paired(task, after.rows, before.rows, outputs, rules)
     return _told(name, before, after, gap, rules, config.name if config else None)
 
 
@@ -88,7 +94,10 @@ def _require_same_rows(one: _Side, other: _Side) -> None:
     )
 
 
-def _scored_again(task: Task, config: PipelineConfig, one: Release, other: Release) -> tuple[_Side, _Side]:
+def _scored_again(
+    task: Task, config: PipelineConfig, one: Release, other: Release
+) -> tuple[_Side, _Side, tuple[str, ...]]:
+    """Both on the pipeline's test rows, and its labels in their order."""
     snapshot = _as_it_is_now(config)
     known = set(task.outputs(snapshot.labels)) - {"O"}
     sides = []
@@ -102,7 +111,7 @@ def _scored_again(task: Task, config: PipelineConfig, one: Release, other: Relea
                 f"{', '.join(evaluation.outputs[:10])}: it can answer none of these rows"
             )
         sides.append(_Side(release, evaluation, load_rows(evaluation)))
-    return sides[0], sides[1]
+    return sides[0], sides[1], tuple(snapshot.labels)
 
 
 def _as_it_is_now(config: PipelineConfig) -> Snapshot:
@@ -120,10 +129,21 @@ def _as_it_is_now(config: PipelineConfig) -> Snapshot:
     return prepare(aside, raw, verdict, base)
 
 
-def _outputs(task: Task, before: _Side, after: _Side) -> tuple[str, ...]:
-    """What the metric averages over: the outputs of both models, and what else the rows' labels need."""
+def _outputs(task: Task, before: _Side, after: _Side, labels: Sequence[str]) -> tuple[str, ...]:
+    """What the metric averages over: the labels of the data in their order, the outputs of both models, and what else the
+    rows' labels need."""
     seen = {name for label in set(after.rows.labels) for name in task.label_names(label)}
-    return tuple(dict.fromkeys((*after.evaluation.outputs, *before.evaluation.outputs, *task.outputs(sorted(seen)))))
+    first = task.outputs(labels) if labels else ()
+    return tuple(
+        dict.fromkeys((*first, *after.evaluation.outputs, *before.evaluation.outputs, *task.outputs(sorted(seen))))
+    )
+
+
+def _on(task: Task, side: _Side, outputs: tuple[str, ...]) -> _Side:
+    """The side with its metrics over these outputs, as the difference has them."""
+    units = unit_statistics(task, side.rows, side.rows.judged, outputs)
+    metrics = intervals(units, metric_values(task, outputs))
+    return side._replace(evaluation=side.evaluation.model_copy(update={"metrics": metrics}))
 
 
 def _told(

@@ -17,7 +17,8 @@ TAG = "evergreen.judgement."  # and the subject: where a run keeps the address o
 def find(run: str, subject: str | None = None) -> dict[str, Any]:
     """The record of a run: an MLflow run id, a retrain id, or a pipeline's name for its newest judged run.
 
-    subject: candidate or a variant; by default the file that ships, else the candidate. Raises NotFound with what there is.
+    subject: candidate or a variant; by default what decided: the file that ships, else the first that may not, else the
+    candidate. "run" in it says what the whole run came to. Raises NotFound with what there is.
     """
     tags = _tags(run)
     judged = {name.removeprefix(TAG): value for name, value in tags.items() if name.startswith(TAG)}
@@ -25,10 +26,11 @@ def find(run: str, subject: str | None = None) -> dict[str, Any]:
         raise NotFound(
             f"{run} ended before anything was judged: {tags.get('evergreen.reason', 'no reason is known')[:300]}"
         )
-    chosen = subject or tags.get("evergreen.shipped") or "candidate"
+    chosen = subject or tags.get("evergreen.decided") or "candidate"
     if chosen not in judged:
         raise NotFound(f"{run} has no judgement of {chosen!r}; there are: {', '.join(sorted(judged))}")
-    return records.read(ArtifactRef.model_validate_json(judged[chosen]))
+    body = records.read(ArtifactRef.model_validate_json(judged[chosen]))
+    return body | {"run": {"outcome": tags.get("evergreen.outcome"), "reason": tags.get("evergreen.reason")}}
 
 
 def _tags(run: str) -> dict[str, str]:
@@ -58,14 +60,17 @@ def render(body: Mapping[str, Any]) -> str:
     """One sentence and one table, then what else was looked at."""
     checks = [["check", "observed", "allowed", "outcome", ""]]
     checks += [
-        [c["name"], _cell(c["observed"]), _cell(c["allowed"]), c["outcome"], c["detail"]] for c in body["checks"]
+        [_cell(c["name"]), _cell(c["observed"]), _cell(c["allowed"]), c["outcome"], _cell(c["detail"])]
+        for c in body["checks"]
     ]
-    lines = [body["sentence"], "", f"judgement of {body['subject']}: {body['outcome']}", grid(checks)]
-    if body["slices"]:
+    outcome = (body.get("run") or {}).get("outcome")
+    lines = [f"the run: {outcome}"] if outcome else []
+    lines += [_cell(body["sentence"]), "", f"judgement of {body['subject']}: {body['outcome']}", grid(checks)]
+    if body.get("slices"):
         rows = [["slice", "rows", "metric", "candidate", "difference", "adjusted p", "outcome"]]
         rows += [
             [
-                one["name"],
+                _cell(one["name"]),
                 str(one["rows"]),
                 one["metric"],
                 _three(one["candidate"]),
@@ -76,11 +81,11 @@ def render(body: Mapping[str, Any]) -> str:
             for one in body["slices"]
         ]
         lines += ["slices", grid(rows)]
-    if body["calibration"]:
+    if body.get("calibration"):
         lines.append(
             f"calibration error {_three(body['calibration']['ece'])}, temperature {body['calibration']['temperature']:g}"
         )
-    if body["noise_ceiling"]:
+    if body.get("noise_ceiling"):
         ceiling = body["noise_ceiling"]
         share = f"{ceiling['noise_rate']:.1%} of the labels are probably wrong"
         lines.append(f"{share}: a perfect model would score {body['metric']} {ceiling['value']:.4f}")
@@ -94,7 +99,9 @@ def render(body: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else str(value)
+    """On one line, without what a terminal would obey: details have texts and labels of the data in them."""
+    text = "".join(sign if sign.isprintable() else " " for sign in str(value))
+    return "-" if value is None else " ".join(text.split())
 
 
 def _three(values: Mapping[str, float] | None) -> str:

@@ -98,14 +98,24 @@ class Expression:
     def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, columns: Mapping[str, Sequence[Any]]) -> Flags:
         if isinstance(op, ast.In | ast.NotIn):
             assert isinstance(right, ast.List | ast.Tuple | ast.Set)
-            same = np.asarray(
-                np.logical_or.reduce([self._compare(left, ast.Eq(), each, columns) for each in right.elts])
-            )
-            return ~same if isinstance(op, ast.NotIn) else same
-        numeric = any(isinstance(_constant(side), int | float) for side in (left, right))
+            join, each_op = (np.logical_and, ast.NotEq()) if isinstance(op, ast.NotIn) else (np.logical_or, ast.Eq())
+            return np.asarray(join.reduce([self._compare(left, each_op, each, columns) for each in right.elts]))
+        numeric = any(isinstance(_constant(side), int | float) for side in (left, right)) or (
+            self._numbers(left, columns) and self._numbers(right, columns)
+        )
         one, two = (self._side(side, columns, numeric) for side in (left, right))
         with np.errstate(invalid="ignore"):
-            return np.asarray(_COMPARE[type(op)](one, two), dtype=bool)
+            found = np.asarray(_COMPARE[type(op)](one, two), dtype=bool)
+        for side in (one, two) if numeric else ():  # what is no number differs from every number, and is no answer
+            found = found & ~np.isnan(side)
+        return found
+
+    def _numbers(self, node: ast.expr, columns: Mapping[str, Sequence[Any]]) -> bool:
+        """Whether it is a column of numbers, with cells that are empty."""
+        values = columns.get(node.id, ()) if isinstance(node, ast.Name) else ()
+        return any(value is not None for value in values) and not any(
+            value is not None and np.isnan(_number(value)) for value in values
+        )
 
     def _side(self, node: ast.expr, columns: Mapping[str, Sequence[Any]], numeric: bool) -> Any:
         if not isinstance(node, ast.Name):

@@ -156,6 +156,7 @@ STEPS: tuple[Step, ...] = (
             "champion": "champion_evaluation",
             "baselines": "baselines",
             "snapshot": "snapshot",
+            "data_verdict": "data_verdict",
             "release": "run.champion",
         },
         "selection",

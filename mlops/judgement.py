@@ -1,30 +1,29 @@
 """The judgement of a candidate and of the file that ships: pure functions, no I/O.
 
-`judge` is the gate: floor, baselines, the paired comparison with the champion, slices, calibration, golden rows and
-behaviour. `judge_variant` asks the same of one compressed file, and what it lost against the original.
+Floor, baselines, the paired comparison with the champion, slices, calibration, golden rows and behaviour; of a file that
+may ship also its own limits: what it lost against the model that it was made from, its speed, its size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mlops.config import PipelineConfig
 from mlops.judging import checks as rules_of
-from mlops.judging.answers import Rows, paired, same_rows, unit_statistics
+from mlops.judging.answers import Rows, evidence, paired, same_rows
 from mlops.judging.calibration import calibration
-from mlops.judging.case import Case
+from mlops.judging.case import Case, Limits
 from mlops.judging.checks import CHAMPION, RELATIVE
 from mlops.judging.examples import confusions, noise_ceiling
+from mlops.judging.limits import limit_checks
 from mlops.judging.sentence import sentence
 from mlops.judging.slices import Slice, compared, decided, declared, discovered
 from mlops.statistics.paired import Difference
 from mlops.types import Check, Verdict
 
-__all__ = ["CHAMPION", "RELATIVE", "Case", "Judgement", "Rows", "judge", "judge_variant", "paired"]
+__all__ = ["CHAMPION", "RELATIVE", "Case", "Judgement", "Limits", "Rows", "judge", "paired"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class Judgement:
 
 
 def judge(case: Case) -> Judgement:
-    """The gate's judgement. ValueError for models that were not scored on the same rows."""
-    for name, rows in {"champion": case.champion, **case.baselines}.items():
+    """The judgement of a candidate, or of a file. ValueError for models that were not scored on the same rows."""
+    for name, rows in {"champion": case.champion, "original": case.original, **case.baselines}.items():
         if rows is not None and not same_rows(case.candidate, rows):
             raise ValueError(
                 f"candidate and {name}: {len(case.candidate.ids)} and {len(rows.ids)} rows that are not the same rows"
@@ -47,8 +46,9 @@ def judge(case: Case) -> Judgement:
     if known.outcome != "pass":
         verdict = Verdict(subject=case.subject, checks=(known,))
         return Judgement(verdict, sentence(case, verdict, None, []))
-    units = len(unit_statistics(case.task, case.candidate, case.candidate.judged, case.outputs))
-    found: list[Check] = [rules_of.rows_check(case, units), rules_of.looks_check(case), rules_of.floor_check(case)]
+    units = evidence(case.task, case.candidate, case.outputs)
+    found: list[Check] = limit_checks(case)
+    found += [rules_of.rows_check(case, units), rules_of.looks_check(case), rules_of.floor_check(case)]
     beaten, baselines = rules_of.baseline_checks(case)
     found += beaten
     gap: Difference | None = None
@@ -102,38 +102,3 @@ def _difference(case: Case, gap: Difference | None) -> dict[str, Any] | None:
     own = {name: getattr(gap, name) for name in ("value", "low", "high", "n", "detectable")}
     rows = None if gap.low > -case.rules.margin else gap.rows_to_settle(case.rules.margin, case.level)
     return own | {"units": case.units_named(gap.n), "rows_to_settle": rows, "level": 1 - 2 * case.level}
-
-
-def _limit(name: str, observed: float, allowed: float | None, unit: str, detail: str = "") -> Check:
-    return Check(
-        name=name,
-        observed=round(observed, 4),
-        allowed="no limit" if allowed is None else f"<= {allowed:g}",
-        unit=unit,
-        outcome="pass" if allowed is None or observed <= allowed else "fail",
-        detail=detail,
-    )
-
-
-def judge_variant(config: PipelineConfig, case: Case, original: Rows) -> Judgement:
-    """The judgement of one file: metric drop and label flips against the original, p95, size, and all that the gate asks."""
-    lost = paired(case.task, original, case.candidate, case.outputs, case.rules)
-    flips = _flips(case.candidate.predicted, original.predicted)
-    latency = case.evaluation.latency
-    own = (
-        _limit(
-            "metric_drop", lost.value, config.compress.max_drop, "", f"interval {lost.low:+.4f} to {lost.high:+.4f}"
-        ),
-        _limit(
-            "label_flips", flips, config.verify.max_flips, "", "share of rows with another label than the original's"
-        ),
-        _limit("p95_ms", latency.p95 if latency else float("inf"), config.verify.p95_ms, " ms", "one row at a time"),
-        _limit("size_mb", case.evaluation.size / 1e6, config.verify.max_size_mb, " MB"),
-    )
-    judged = judge(case)
-    verdict = judged.verdict.model_copy(update={"checks": (*own, *judged.verdict.checks)})
-    return Judgement(verdict, judged.sentence, judged.numbers)
-
-
-def _flips(ours: Sequence[str], theirs: Sequence[str]) -> float:
-    return float(np.mean([one != other for one, other in zip(ours, theirs, strict=True)]))

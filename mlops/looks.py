@@ -1,7 +1,7 @@
 """How many times a pipeline has looked at the same test rows: kept in the store, counted before each judgement.
 
 A look at other rows is another look at another set, so what is counted is overlap: an earlier look counts when more than
-half of today's rows were in it. It is told from the 256 smallest hashes of either's rows (bottom-k sketches; Cohen and
+half of today's rows were in it. It is told from the 4,096 smallest hashes of either's rows (bottom-k sketches; Cohen and
 Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
 """
 
@@ -18,7 +18,7 @@ from mlops.types import Evaluation, identity
 
 log = logging.getLogger("evergreen")
 
-_SKETCH = 256
+_SKETCH = 4096
 _SAME = 0.5  # share of today's rows that an earlier look had, from which it was a look at the same set
 
 
@@ -39,7 +39,9 @@ def take(pipeline: str, rows: Rows, candidate: Evaluation, champion: Evaluation 
             "rows": len(rows.ids),
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        if store.create_document(f"looks/{pipeline}/{len(names) + 1:06}", entry):
+        # After the last one, not by their number: one that got lost must not stop the next.
+        last = int(names[-1].rsplit("/", 1)[-1]) if names else 0
+        if store.create_document(f"looks/{pipeline}/{last + 1:06}", entry):
             return 1 + sum(_same(sketch, rows, before) for before in earlier)
         log.info("another judgement of %s was counted first; counting again", pipeline)
 

@@ -42,6 +42,7 @@ def finish(
     summary = summarise(config, run, values, seconds, ending, costs or {})
     deciding = deciding_record(values)
     summary["sentence"] = deciding["sentence"] if deciding else None
+    summary["decided"] = deciding["subject"] if deciding else None
     folder = settings.current().home / "runs" / config.name / run.retrain_id
     folder.mkdir(parents=True, exist_ok=True)
     files = _reports(folder, config, summary, values)

@@ -91,6 +91,10 @@ def finish_run(
         return
     api, run_id = client(), run.mlflow_run_id
     _params(api, run_id, as_tuned(config, {}, values.get("tuned"))[0])
+    for subject, ref in summary["judgements"].items():
+        api.set_tag(run_id, f"evergreen.judgement.{subject}", json.dumps(ref))
+    if summary.get("decided"):
+        api.set_tag(run_id, "evergreen.decided", summary["decided"])
     log_metrics(api, run_id, _metrics(values, seconds) | _costs(summary.get("cost", {})))
     for path in files.values():
         api.log_artifact(run_id, str(path))
@@ -104,8 +108,6 @@ def finish_run(
     if run.champion and (address := compare_url(run, run_id)):
         api.set_tag(run_id, "evergreen.compare", address)
         note += f"\n\n[Compare with the champion, version {run.champion.version}]({address})"
-    for subject, ref in summary["judgements"].items():
-        api.set_tag(run_id, f"evergreen.judgement.{subject}", json.dumps(ref))
     if summary["release"]:
         api.set_tag(run_id, "evergreen.shipped", summary["release"]["variant"])
     api.set_tag(run_id, "evergreen.outcome", summary["outcome"])

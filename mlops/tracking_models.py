@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -75,8 +77,13 @@ def log_metrics(
 
 
 def _key(name: str) -> str:
-    """MLflow allows letters, digits and _-./ space : in a metric's name; a label may hold anything."""
-    return "".join(sign if sign.isalnum() or sign in "_-./ :" else "_" for sign in name)[:250]
+    """MLflow allows letters, digits and _-./ space : in a metric's name, which has to be a path that is as short as it can
+    be; a label may hold anything. What had to change has a piece of its sha256, so that no two become one."""
+    plain = "".join(sign if sign.isalnum() or sign in "_-./ :" else "_" for sign in name)[:250]
+    if plain == name and posixpath.normpath(plain) == plain and not plain.startswith((".", "/")):
+        return plain
+    safe = "/".join(part.strip(". ") or "_" for part in plain[:230].split("/"))
+    return f"{safe} {hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def flat_metrics(evaluation: Evaluation) -> dict[str, float]:

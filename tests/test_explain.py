@@ -52,9 +52,11 @@ def test_the_record_of_a_run(summary: dict, capsys: pytest.CaptureFixture[str]) 
         judged, differs = records.again(explain.find("tiny", subject))
         assert differs == []
         assert judged.sentence == explain.find("tiny", subject)["sentence"]
+    changed = found | {"outcome": "fail", "sentence": "No.", "checks": found["checks"][1:]}
+    assert [each.split(":")[0] for each in records.again(changed)[1]] == ["outcome", "sentence", "checks"]
     assert main(["explain", "tiny"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith(summary["sentence"])
+    assert told.startswith(f"the run: promoted\n{summary['sentence']}")
     assert "majority_baseline" in told
     assert main(["explain", summary["retrain_id"], "--again"]) == 0
     assert "the same, to the last bit" in capsys.readouterr().out

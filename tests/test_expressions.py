@@ -6,7 +6,12 @@ import pytest
 
 from mlops.expressions import Expression
 
-COLUMNS = {"n_tokens": [3, 70, 100], "airline": ["Delta", "United", None], "n": ["5", "x", None]}
+COLUMNS = {
+    "n_tokens": [3, 70, 100],
+    "airline": ["Delta", "United", None],
+    "n": ["5", "x", None],
+    "n_chars": [10, 9, None],
+}
 
 
 @pytest.mark.parametrize(
@@ -18,7 +23,10 @@ COLUMNS = {"n_tokens": [3, 70, 100], "airline": ["Delta", "United", None], "n": 
         ("airline in ['United', 'Delta'] and not n_tokens > 64", [True, False, False]),
         ("airline not in ('United',)", [True, False, True]),
         ("n >= -5", [True, False, False]),  # what is no number is false
-        ("n != 5", [False, True, True]),
+        ("n != 5", [False, False, False]),  # also where it only has to differ
+        ("n not in (6, 7)", [True, False, False]),
+        ("n_tokens < n_chars", [True, False, False]),  # two columns of numbers are compared as numbers
+        ("airline != 'Delta'", [False, True, True]),
     ],
 )
 def test_what_they_mean(text: str, expected: list[bool]) -> None:

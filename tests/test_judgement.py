@@ -8,7 +8,7 @@ import pytest
 
 from mlops.config import PipelineConfig
 from mlops.config_gate import GateSection
-from mlops.judgement import Case, Rows, judge, judge_variant
+from mlops.judgement import Case, Limits, Rows, judge
 from mlops.tasks import get
 from mlops.types import ArtifactRef, Evaluation, Latency, Metric, Verdict
 
@@ -108,28 +108,37 @@ def test_an_unknown_metric_fails_and_says_which_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "ours", "expected"),
+    ("limits", "ours", "expected"),
     [
         ({}, (rows(20), evaluation(20)), {}),
-        ({"compress": {"max_drop": 0.01}}, (rows(40), evaluation(40)), {"metric_drop": "fail"}),
-        ({"verify": {"max_flips": 0.01}}, (rows(20, 100), evaluation(20)), {"label_flips": "fail"}),
-        ({"verify": {"p95_ms": 2}}, (rows(20), evaluation(20)), {"p95_ms": "fail"}),
-        ({"verify": {"p95_ms": 2}}, (rows(20), evaluation(20, p95=None)), {"p95_ms": "fail"}),
-        ({"verify": {"max_size_mb": 0.5}}, (rows(20), evaluation(20)), {"size_mb": "fail"}),
+        ({"max_drop": 0.01}, (rows(40), evaluation(40)), {"metric_drop": "fail"}),
+        ({"max_flips": 0.01}, (rows(20, 100), evaluation(20)), {"label_flips": "fail"}),
+        ({"p95_ms": 2}, (rows(20), evaluation(20)), {"p95_ms": "fail"}),
+        ({"p95_ms": 2}, (rows(20), evaluation(20, p95=None)), {"p95_ms": "fail"}),
+        ({"max_size_mb": 0.5}, (rows(20), evaluation(20)), {"size_mb": "fail"}),
     ],
 )
-def test_the_file_that_ships(sections: dict, ours: tuple[Rows, Evaluation], expected: dict[str, str]) -> None:
-    default = {"verify": {"max_flips": 1}, "compress": {"max_drop": 0.5}}
+def test_the_file_that_ships(limits: dict, ours: tuple[Rows, Evaluation], expected: dict[str, str]) -> None:
     found, scored = ours
-    config = pipeline(**(default | sections))
-    case = Case(TASK, config.gate, scored, found, subject="int8")
-    verdict = judge_variant(config, case, rows(20)).verdict
+    case = Case(
+        TASK,
+        RULES,
+        scored,
+        found,
+        subject="int8",
+        original=rows(20),
+        limits=Limits(**({"max_drop": 0.5, "max_flips": 1} | limits)),
+    )
+    judged = judge(case)
+    verdict = judged.verdict
+    if expected:  # the sentence names what keeps it out
+        assert all(name in judged.sentence for name in expected)
     assert {name: outcome for name, outcome in outcomes(verdict).items() if outcome != "pass"} == expected
 
 
 def test_a_file_that_only_its_parent_would_carry_past_the_champion_is_kept_out() -> None:
-    config = pipeline(compress={"max_drop": 0.5}, verify={"max_flips": 1})
-    case = Case(TASK, config.gate, evaluation(60), rows(60), rows(10), subject="int8")
-    verdict = judge_variant(config, case, rows(10)).verdict
+    limits = Limits(max_drop=0.5, max_flips=1)
+    case = Case(TASK, RULES, evaluation(60), rows(60), rows(10), subject="int8", original=rows(10), limits=limits)
+    verdict = judge(case).verdict
     assert outcomes(verdict)["against_champion"] == "fail"
     assert verdict.outcome == "fail"

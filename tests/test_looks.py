@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlops import looks
 from mlops.judging.answers import Rows
+from mlops.store import open_store
 from mlops.types import ArtifactRef, Evaluation
 
 
@@ -38,3 +39,16 @@ def test_rows_that_are_mostly_new_are_another_set() -> None:
     assert take(rows(900), "three") == 1  # a tenth, and four tenths
     assert take(rows(5000, 40), "four") == 1
     assert take(rows(5000, 40), "five") == 2
+
+
+def test_a_look_that_got_lost_does_not_stop_the_next() -> None:
+    assert [take(rows(0), name) for name in ("one", "two", "three")] == [1, 2, 3]
+    lost = open_store().blobs.local("documents/looks/tiny/000002.json")
+    assert lost is not None
+    lost.unlink()
+    assert [take(rows(0), name) for name in ("four", "five")] == [3, 4]
+
+
+def test_a_small_part_of_a_large_set_is_a_look_at_it() -> None:
+    assert take(rows(0, 20_000), "one") == 1
+    assert [take(rows(start, 1000), f"part {start}") for start in (0, 7000, 15_000)] == [2, 2, 2]

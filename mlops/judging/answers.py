@@ -109,11 +109,40 @@ def paired(
 def against(
     task: Task, candidate: Rows, other: Judged, outputs: Sequence[str], rules: GateSection, alpha: float | None = None
 ) -> Difference:
-    """Candidate minus other answers to its own rows."""
+    """Candidate minus other answers to its own rows. Units of which nothing can be right or wrong, groups of one candidate
+    in a ranking say, are no evidence and are left out."""
+    own = candidate.judged
     ours, theirs, right, wrong = (
         unit_statistics(task, candidate, judged, outputs)
-        for judged in (candidate.judged, other, task.right(candidate.judged), task.wrong(candidate.judged, outputs))
+        for judged in (own, other, task.right(own), task.wrong(own, outputs))
     )
+    said = telling(ours, theirs, right, wrong)
     level = rules.alpha if alpha is None else alpha
+    extremes = _extremes(
+        task, candidate, outputs, float(np.abs(right + wrong)[said].sum(axis=1).mean()) if said.any() else 0.0
+    )
     values = metric_values(task, outputs)
-    return difference(ours, theirs, values, rules.metric, level, rules.resamples, extremes=Extremes(right, wrong))
+    return difference(ours[said], theirs[said], values, rules.metric, level, rules.resamples, extremes=extremes)
+
+
+def telling(*statistics: Floats) -> Flags:
+    """Which units [n] say something: those that have any statistics, whatever is answered."""
+    return np.asarray(sum(np.abs(each).sum(axis=1) for each in statistics) > 0)
+
+
+def evidence(task: Task, rows: Rows, outputs: Sequence[str]) -> int:
+    """How many sampling units say something."""
+    judged = (rows.judged, task.right(rows.judged), task.wrong(rows.judged, outputs))
+    return int(telling(*(unit_statistics(task, rows, each, outputs) for each in judged)).sum())
+
+
+def _extremes(task: Task, rows: Rows, outputs: Sequence[str], size: float) -> Extremes:
+    """Every row as the one more that might have been drawn, as large as the mean unit: one huge document, or user, is no
+    measure of what the next one costs; a row of a rare label is."""
+    right, wrong = (
+        task.statistics(each, outputs) for each in (task.right(rows.judged), task.wrong(rows.judged, outputs))
+    )
+    own = np.abs(right + wrong).sum(axis=1, keepdims=True)
+    some = (right != wrong).any(axis=1)
+    scale = size / own[some]
+    return Extremes(right[some] * scale, wrong[some] * scale)

@@ -13,11 +13,24 @@ from mlops.types import Evaluation
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a file may cost and lose against the model that it was made from; none is no limit. max_drop: of the metric.
+    max_flips: share of rows with another answer."""
+
+    max_drop: float
+    max_flips: float
+    p95_ms: float | None = None
+    max_size_mb: float | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """subject: candidate, or the variant that may ship. candidate, champion, baselines: answers to the same rows; no champion
     for the first one. required: baselines that a first champion has to beat. earlier: digests of the rows that the champion
     was judged on when it came. golden: the candidate's answers to the golden rows. look: how many times these test rows have
     been looked at, with this one. noise_rate: share of wrong labels that the data gate estimates; none where it does not.
+    original, limits: of a file that may ship, the answers of the model that it was made from, and what it has to keep; none
+    for the candidate itself.
     """
 
     task: Task
@@ -32,6 +45,8 @@ class Case:
     golden: Rows | None = None
     look: int = 1
     noise_rate: float | None = None
+    original: Rows | None = None
+    limits: Limits | None = None
 
     @property
     def level(self) -> float:
@@ -48,4 +63,5 @@ class Case:
 
     def units_named(self, n: int) -> str:
         """What n sampling units are called."""
-        return "rows" if n == len(self.candidate.ids) else "groups"
+        ranked = self.task.key == "text-ranking"
+        return "rows" if not ranked and not self.candidate.units else "groups"

@@ -18,6 +18,11 @@ MAJORITY = "majority_baseline"
 RELATIVE = (CHAMPION, "slices", "forgetting")
 
 
+def confidence(level: float) -> str:
+    """1 - level in percent, with as many digits as keep it below 100."""
+    return f"{1 - level:.1%}" if level >= 0.001 else f"{1 - level:.4%}"
+
+
 def metric_check(case: Case) -> Check:
     """Whether the model has the gate's metric at all."""
     known = case.evaluation.metrics
@@ -89,7 +94,7 @@ def _baseline_check(case: Case, name: str, predicted: Any, value: float, gap: Di
     must = name == "majority" or (case.champion is None and name in case.required)
     outcome: Outcome = "pass"
     if gap.low <= 0:
-        unclear = name != "majority" and gap.high >= 0
+        unclear = gap.value > 0 or (name != "majority" and gap.high >= 0)
         outcome = ("inconclusive" if unclear else "fail") if must else "warn"
     what = name
     if name == "majority":
@@ -117,7 +122,7 @@ def champion_check(case: Case) -> tuple[Check, Difference]:
     fixed, broken = int((right & ~before).sum()), int((~right & before).sum())
     units = case.units_named(gap.n)
     detail = (
-        f"{rules.metric} {gap.value:+.4f} against the champion, {1 - 2 * case.level:.1%} interval "
+        f"{rules.metric} {gap.value:+.4f} against the champion, {confidence(2 * case.level)} interval "
         f"{gap.low:+.4f} to {gap.high:+.4f} over {gap.n} {units}; {fixed} fixed, {broken} broken; "
         f"smallest drop these {units} would show: {gap.detectable:.4f}"
     )
@@ -139,7 +144,10 @@ def slices_check(case: Case, found: list[Slice]) -> Check:
     """All declared slices as one rule."""
     judged = [one for one in found if one.difference is not None]
     bad = [one for one in judged if one.outcome != "pass"]
-    outcome: Outcome = "fail" if any(one.outcome == "fail" for one in bad) else "warn" if bad else "pass"
+    empty = [one.name for one in found if not one.rows]
+    outcome: Outcome = (
+        "fail" if any(one.outcome == "fail" for one in bad) else "warn" if bad or empty or not judged else "pass"
+    )
     worst = min((one.difference[0] for one in judged if one.difference), default=0.0)
     few = sum(one.candidate is None for one in found)
     detail = "; ".join(
@@ -148,6 +156,7 @@ def slices_check(case: Case, found: list[Slice]) -> Check:
         if one.difference
     )
     detail += f"{'; ' if detail else ''}{few} slices have fewer than {case.rules.min_slice_rows} rows" if few else ""
+    detail += f"; no row at all in {', '.join(empty[:5])}: a name that is not there?" if empty else ""
     most = case.rules.max_slice_drop
     allowed = "no limit" if most is None else f">= {-most:g}"
     return Check(name="slices", observed=round(worst, 4), allowed=allowed, outcome=outcome, detail=detail)

@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mlops.config_gate import GateSection, SliceRule
 from mlops.expressions import Expression
@@ -55,9 +56,9 @@ def declared(
     """Every slice of the pipeline file: a drop of more than `max_slice_drop` fails where it is significant after Holm's
     correction over all of them, and warns where it is not."""
     found = [
-        compared(task, rules, name, "declared", chosen, candidate, champion, outputs, metric)
+        compared(task, rules, name, "declared", chosen, candidate, champion, outputs, metric, whole)
         for rule in rules.slices
-        for name, chosen, metric in _cut(task, rule, candidate, rules.metric, outputs)
+        for name, chosen, metric, whole in _cut(task, rule, candidate, rules.metric, outputs)
     ]
     return decided(found, rules.max_slice_drop, rules.alpha)
 
@@ -85,17 +86,19 @@ def compared(
     champion: Rows | None,
     outputs: Sequence[str],
     metric: str,
+    whole: bool = False,
 ) -> Slice:
-    """Both models on the chosen rows; too few of them are counted and not judged. A label's F1 is that over all rows."""
+    """Both models on the chosen rows; too few of them are counted and not judged. whole: the metric is over all rows, as a
+    label's F1 is, which needs the rows that are wrongly taken for it."""
     count = int(chosen.sum())
     slice_ = Slice(name, kind, count, metric)
     if count < rules.min_slice_rows:
         return slice_
-    ours = candidate if metric != rules.metric else candidate.where(chosen)
+    ours = candidate if whole else candidate.where(chosen)
     found = replace(slice_, candidate=_interval(task, ours, outputs, metric))
     if champion is None:
         return found
-    theirs = champion if metric != rules.metric else champion.where(chosen)
+    theirs = champion if whole else champion.where(chosen)
     gap = paired(task, ours, theirs, outputs, rules.model_copy(update={"metric": metric, "resamples": _DRAWS}))
     return replace(
         found,
@@ -112,19 +115,19 @@ def _interval(task: Task, rows: Rows, outputs: Sequence[str], metric: str) -> tu
 
 def _cut(
     task: Task, rule: SliceRule, rows: Rows, metric: str, outputs: Sequence[str]
-) -> Iterator[tuple[str, Flags, str]]:
-    """(name, which rows [n], metric) of each slice that a rule means."""
+) -> Iterator[tuple[str, Flags, str, bool]]:
+    """(name, which rows [n], metric, whether it is over all rows) of each slice that a rule means."""
     if rule.label is not None:
         chosen = np.array([rule.label in task.label_names(cell) for cell in rows.labels], dtype=bool)
         own = f"f1/{rule.label}"
         known = own in task.metric_names(outputs)
-        yield rule.name, chosen, own if known else metric
+        yield rule.name, chosen, own if known else metric, known
     elif rule.expression is not None:
-        yield rule.name, Expression(rule.expression)(_columns(rows)), metric
+        yield rule.name, Expression(rule.expression)(_columns(rows)), metric, False
     else:
         values = _columns(rows)[str(rule.column)]
         for value in sorted({value for value in values if value is not None}, key=str):
-            yield f"{rule.column}: {value}", np.array([each == value for each in values], dtype=bool), metric
+            yield f"{rule.column}: {value}", np.array([each == value for each in values], dtype=bool), metric, False
 
 
 def _columns(rows: Rows) -> dict[str, Sequence[Any]]:
@@ -139,9 +142,10 @@ def discovered(rules: GateSection, rows: Rows) -> list[Slice]:
     were looked at (Holm). A significant one warns.
     """
     right = rows.right
+    _, codes = np.unique(np.array(rows.units or rows.ids, dtype=object).astype(str), return_inverse=True)
     looked = [
-        _beside_the_rest(name, chosen, right)
-        for name, chosen in _candidates(rows)
+        _beside_the_rest(name, chosen, right, codes)
+        for name, chosen in parts(rows)
         if rules.min_slice_rows <= chosen.sum() <= 0.9 * len(right)
     ]
     adjusted = holm([one.p or 0.0 for one in looked])
@@ -153,7 +157,8 @@ def discovered(rules: GateSection, rows: Rows) -> list[Slice]:
     return sorted(found, key=lambda one: (one.p_adjusted or 0.0, one.difference or (0.0,), one.name))[:_SHOWN]
 
 
-def _candidates(rows: Rows) -> Iterator[tuple[str, Flags]]:
+def parts(rows: Rows) -> Iterator[tuple[str, Flags]]:
+    """(name, which rows [n]) of everything that rows can be cut by: values of columns, labels, quarters of the length."""
     columns = _columns(rows)
     for name, values in columns.items():
         if name in ("n_tokens", "n_chars"):
@@ -173,14 +178,17 @@ def _candidates(rows: Rows) -> Iterator[tuple[str, Flags]]:
             yield name, (lengths > low) & (lengths <= high)
 
 
-def _beside_the_rest(name: str, chosen: Flags, right: Flags) -> Slice:
+def _beside_the_rest(name: str, chosen: Flags, right: Flags, units: npt.NDArray[np.int64]) -> Slice:
+    """units [n]: which sampling unit a row is of: rows of one go together (a variance over clusters; Liang and Zeger, 1986)."""
     inside, outside = right[chosen], right[~chosen]
     one, other = float(inside.mean()), float(outside.mean())
     both = float(right.mean())
     error = (max(both * (1 - both), 1e-12) * (1 / len(inside) + 1 / len(outside))) ** 0.5
     own = (one * (1 - one) / len(inside)) ** 0.5
-    apart = (own**2 + other * (1 - other) / len(outside)) ** 0.5
-    p = NormalDist().cdf((one - other) / error)
+    pulled = np.where(chosen, (right - one) / len(inside), -(right - other) / len(outside))
+    sums = np.bincount(units, pulled)
+    apart = (len(sums) / max(len(sums) - 1, 1)) ** 0.5 * float((sums**2).sum()) ** 0.5
+    p = NormalDist().cdf((one - other) / max(apart, error))
     return Slice(
         name,
         "discovered",

@@ -32,7 +32,10 @@ def write_reports(
     files: dict[str, Path] = {}
     evaluation = _shown(values.get("selection"), values.get("evaluation"))
     if evaluation is not None:
-        files |= _plots(folder, evaluation, get(config.task_key))
+        try:
+            files |= _plots(folder, evaluation, get(config.task_key))
+        except Exception as error:  # a picture that cannot be drawn, of odd labels say, does not cost the page
+            log.warning("the plots are missing: %s: %s", type(error).__name__, error)
     report = folder / "gate_report.html"
     report.write_text(render(config, summary, files, record), encoding="utf-8")
     return {"gate_report.html": report} | files

@@ -48,7 +48,7 @@ def view(record: Record, margin: float | None) -> dict[str, Any]:
         "confusions": telling.some(record.get("confusions"), lambda pair: -(pair.get("rows") or 0), "pairs"),
         "behaviour": telling.behaviour(record.get("behaviour")),
         "golden_floor": floor,
-        "golden_good": right >= (floor if known(floor) else 1.0) * rows,
+        "golden_good": rows > 0 and right / rows >= (floor if known(floor) else 1.0),
         "digests": digests(record.get("inputs") or {}),
     }
 

@@ -34,8 +34,9 @@ def confusion_matrix(labels: Sequence[str], predicted: Sequence[str], names: Seq
     axes.imshow(cells, cmap="Greens")
     every = -(-len(names) // MAX_NAMES)
     shown = range(0, len(names), every)
-    axes.set_xticks(shown, names[::every], rotation=45, ha="right")
-    axes.set_yticks(shown, names[::every])
+    plain = [name.replace("$", r"\$") for name in names[::every]]  # between two of them matplotlib reads formulas
+    axes.set_xticks(shown, plain, rotation=45, ha="right")
+    axes.set_yticks(shown, plain)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(names) <= MAX_NUMBERS:

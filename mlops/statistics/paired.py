@@ -41,17 +41,29 @@ class Difference:
     def rows_to_settle(self, margin: float, alpha: float) -> int | None:
         """About how many units would bring the lower bound above -margin if the difference stays what it is; none if never.
 
-        From the normal approximation: the bound's distance shrinks with the square root of the units.
+        The variance of the difference is taken for that of k units that changed hands and the one that the bound adds: k
+        grows with the units, the one does not.
         """
         gap = self.value + margin
         if gap <= 0:
             return None
         half = self.value - self.low
-        return max(self.n + 1, math.ceil(self.n * (half / gap) ** 2))
+        changed = max(0.0, (self.n * self.error) ** 2 - 1)
+
+        def reach(times: float) -> float:
+            return half / times * math.sqrt((changed * times + 1) / (changed + 1))
+
+        low, high = 1.0, 2.0
+        while reach(high) >= gap and high < 1e12:
+            low, high = high, high * 2
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if reach(middle) < gap else (middle, high)
+        return max(self.n + 1, math.ceil(self.n * high))
 
 
 class Extremes(NamedTuple):
-    """The units' statistics [n, k] if every answer were right, and if every one were wrong."""
+    """What one unit more might have been, [m, k] each: its statistics if answered right, and if answered wrong."""
 
     right: Floats
     wrong: Floats
@@ -71,8 +83,8 @@ def difference(
 
     a, b: the statistics of either model [n, k], unit by unit the same rows. Weights of the units are drawn from the flat
     Dirichlet distribution (Rubin, "The Bayesian bootstrap", Annals of Statistics 9, 1981), with one unit more than there
-    are: for the lower bound one that a gets wrong and b right, for the upper one the other way round, as one of the rows
-    might have been (`extremes`). For the share of rows that a alone gets wrong that is the exact bound of Clopper and
+    are: for the lower bound the one of `extremes` that, answered wrong by a and right by b, costs a most; for the upper one
+    the other way round. For the share of rows that a alone gets wrong that is the exact bound of Clopper and
     Pearson (Biometrika 26, 1934), whose quantiles are those of a Beta distribution with just this row more; the plain
     bootstrap calls two models equal for certain where a few hundred rows happen to show no difference.
     Raises ValueError without units, for units that do not pair, or for an unknown metric.
@@ -91,9 +103,12 @@ def difference(
 
     both = np.hstack([a, b])
     value = float(gap(both.sum(axis=0, keepdims=True))[0])
-    bad = good = np.zeros((1, 2 * width))
-    if extremes is not None:
-        bad, good = np.hstack([extremes.wrong, extremes.right]), np.hstack([extremes.right, extremes.wrong])
+    bad = good = np.zeros(2 * width)
+    if extremes is not None and len(extremes.right):
+        total = both.sum(axis=0)
+        worse = distinct(np.hstack([extremes.wrong, extremes.right])).vectors
+        better = np.hstack([worse[:, width:], worse[:, :width]])
+        bad, good = worse[int(np.argmin(gap(total + worse)))], better[int(np.argmax(gap(total + better)))]
     count = min(_MOST, max(resamples, math.ceil(2 * _TAIL / alpha)))
     lows, highs = _draws(both, bad, good, gap, count, seed)
     normal = NormalDist()
@@ -108,7 +123,7 @@ def _draws(
     both: Floats, bad: Floats, good: Floats, gap: Callable[[Floats], Floats], count: int, seed: int
 ) -> tuple[Floats, Floats]:
     """`count` differences with a bad unit more, and with a good one more."""
-    types, worse, better = distinct(both), distinct(bad), distinct(good)
+    types = distinct(both)
     random = np.random.default_rng(seed)
     size = max(1, _CELLS // max(len(types.counts), 1))
     lows: list[Floats] = []
@@ -118,14 +133,18 @@ def _draws(
         weights = random.standard_gamma(types.counts.astype(np.float64), size=(rows, len(types.counts)))
         totals = weights @ types.vectors
         one_more = random.standard_exponential(size=(rows, 1))
-        for extra, found in ((worse, lows), (better, highs)):
-            which = random.choice(len(extra.counts), size=rows, p=extra.counts / extra.n)
-            found.append(gap(totals + one_more * extra.vectors[which]))
+        lows.append(gap(totals + one_more * bad))
+        highs.append(gap(totals + one_more * good))
     return np.concatenate(lows), np.concatenate(highs)
 
 
 def _bound(draws: Floats, alpha: float) -> float:
-    """The alpha quantile; from their mean and spread where too few draws lie beyond it."""
+    """The alpha quantile; where too few draws lie beyond it that of an exponential tail fitted to the lowest ones.
+
+    No log-concave tail is heavier, and the draws of a share are log-concave (Beta).
+    """
     if len(draws) * alpha >= _TAIL:
         return float(np.quantile(draws, alpha))
-    return float(draws.mean() + NormalDist().inv_cdf(alpha) * draws.std())
+    tail = np.sort(draws)[: max(5 * _TAIL, len(draws) // 1000)]
+    edge = float(tail[-1])
+    return edge + (edge - float(tail.mean())) * math.log(alpha * len(draws) / len(tail))

@@ -25,23 +25,14 @@ def gate(
     champion's release did on the same rows.
     """
     earlier = release.evaluation.per_row if release and champion else None
+    inputs = records.Inputs(candidate, champion, baselines.evaluations, earlier)
     case = records.case_of(
         config.task_key,
         config.gate,
-        candidate,
-        champion,
-        baselines.evaluations,
-        earlier,
-        "candidate",
-        config.baselines,
-        looks.take(config.name, load_rows(candidate), candidate, champion),
-        noise_rate(data_verdict),
+        inputs,
+        subject="candidate",
+        required=config.baselines,
+        look=looks.take(config.name, load_rows(candidate), candidate, champion),
+        noise_rate=records.noise_rate(data_verdict),
     )
-    version = release.version if release else None
-    return records.write(case, judge(case), champion, baselines.evaluations, earlier, texts_of(snapshot), version)
-
-
-def noise_rate(verdict: Verdict) -> float | None:
-    """The share of wrong labels that the data gate estimates; none where it did not look."""
-    found = [check.observed for check in verdict.checks if check.name == "label_noise"]
-    return float(found[0]) if found and isinstance(found[0], int | float) else None
+    return records.write(case, judge(case), inputs, texts_of(snapshot), release.version if release else None)

@@ -6,10 +6,10 @@ import logging
 
 from mlops import looks, records
 from mlops.config import PipelineConfig
-from mlops.judgement import judge_variant
+from mlops.judgement import Limits, judge
 from mlops.rows import load_rows
 from mlops.scoring import score, texts_of
-from mlops.types import Baselines, Evaluation, Release, Selection, Snapshot, Variants
+from mlops.types import Baselines, Evaluation, Release, Selection, Snapshot, Variants, Verdict
 
 log = logging.getLogger("evergreen")
 
@@ -21,6 +21,7 @@ def verify(
     champion: Evaluation | None,
     baselines: Baselines,
     snapshot: Snapshot,
+    data_verdict: Verdict,
     release: Release | None,
 ) -> Selection:
     """Scores every variant through the serving runtime on the frozen test rows; the smallest file that passes ships.
@@ -29,27 +30,26 @@ def verify(
     the largest; it has to keep the limits of the pipeline file like any other. Chosen is none when no file passes: then
     nothing ships, and the verdicts say why. release: the champion's.
     """
-    before = load_rows(original)
-    look = looks.take(config.name, before, original, champion)
+    look = looks.take(config.name, load_rows(original), original, champion)
     earlier = release.evaluation.per_row if release and champion else None
     texts, version = texts_of(snapshot), release.version if release else None
+    section = config.verify
+    limits = Limits(config.compress.max_drop, section.max_flips, section.p95_ms, section.max_size_mb)
     evaluations, verdicts = {}, {}
     for model in variants.models:
         evaluation = score(model, snapshot, behaviour=config.behaviour)
+        inputs = records.Inputs(evaluation, champion, baselines.evaluations, earlier, original)
         case = records.case_of(
             config.task_key,
             config.gate,
-            evaluation,
-            champion,
-            baselines.evaluations,
-            earlier,
-            model.variant,
-            config.baselines,
-            look,
-            None,
+            inputs,
+            subject=model.variant,
+            required=config.baselines,
+            look=look,
+            noise_rate=records.noise_rate(data_verdict),
+            limits=limits,
         )
-        judged = judge_variant(config, case, before)
-        verdict = records.write(case, judged, champion, baselines.evaluations, earlier, texts, version)
+        verdict = records.write(case, judge(case), inputs, texts, version)
         log.info("verify: %s", verdict.explain())
         evaluations[model.variant], verdicts[model.variant] = evaluation, verdict
     passing = [model for model in variants.models if verdicts[model.variant].outcome == "pass"]

@@ -121,3 +121,9 @@ def test_a_confusion_matrix_of_hundreds_of_labels_stays_a_picture(tmp_path: Path
     data = (tmp_path / "matrix.png").read_bytes()
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     assert max(width, height) <= 2400
+
+
+def test_labels_with_dollars_are_labels_and_no_formulas(tmp_path: Path) -> None:
+    names = ["$_$", "under $100_or_$200", "cost $% of $"]
+    plots.confusion_matrix(names, names[::-1], names, tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").stat().st_size > 1000

@@ -58,7 +58,7 @@ SETS = {
         0.880,
         "TF-IDF accuracy .893",
         CHINESE,
-        {"epochs": 2, "learning_rate": 2e-4, "batch_tokens": 1024},
+        {"epochs": 4, "learning_rate": 1e-4, "batch_tokens": 1024, "label_smoothing": 0.1, "layer_decay": 0.9},
     ),
     "wnut17": Set(
         "token-classification",
@@ -66,7 +66,7 @@ SETS = {
         0.3,
         "BERT-base ~.45 to .50",
         ENGLISH,
-        {"epochs": 5, "learning_rate": 3e-4, "batch_tokens": 512},
+        {"epochs": 4, "learning_rate": 1e-4},
         {"columns": {"tokens": "tokens", "tags": "tags"}},
         128,
     ),

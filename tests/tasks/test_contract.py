@@ -57,7 +57,7 @@ def test_a_tokenizer_that_leaves_nothing_of_some_rows(key: str, tmp_path: Path) 
     letters.pre_tokenizer = pre_tokenizers.Whitespace()
     letters.save(str(tmp_path / "base" / "tokenizer.json"))
     loaded = config.load(path)
-    assert pipeline.run(loaded)["outcome"] in ("promoted", "rejected")
+    assert pipeline.run(loaded)["outcome"] in ("promoted", "rejected", "inconclusive")  # judged, whatever it learned
 
 
 @pytest.mark.parametrize("key", METRICS)

@@ -4,7 +4,8 @@
 
 Each set starts with a champion trained on a third of the rows. Then come, each a whole `mlops run` against the
 champion of its time: better (three times as many), equal (them once more with another seed), slightly worse (three quarters
-of the rows), broken (as many, the labels of train dealt out at random). A candidate may only be let in where the lower bound of its difference to the champion is above -gate.margin; the sentence of the judgement says both.
+of the rows), broken (as many, the labels of train dealt out at random). A candidate may only be let in where the
+lower bound of its difference to the champion is above -gate.margin; the sentence of the judgement says both.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from mlops.data.garbage import paused
 from mlops.errors import BaseModelError, StoreError
 from mlops.store import Store
 from mlops.tasks.base import Task
+from mlops.tasks.long_pairs import shortened, tokens_of
 from mlops.types import ArtifactRef
 
 if TYPE_CHECKING:
@@ -145,17 +146,20 @@ def _encoded(tokenizer: TokenizerOf, texts: pa.Array, task: Task) -> Iterator[tu
     import pyarrow as pa
 
     inner, most = tokenizer.tokenizer, tokenizer.max_length
-    special = inner.num_special_tokens_to_add(False)
+    special, pairs = inner.num_special_tokens_to_add(False), task.kind == "pair"
     for start in range(0, len(texts), _BATCH):
         # The fast one leaves out offsets, which nobody reads.
         items: list[Any] = texts.slice(start, _BATCH).to_pylist()
-        if task.kind == "pair":
-            items = [task.item(text) for text in items]
+        if pairs:
+            whole: list[Any] = [task.item(text) for text in items]
+            items = [shortened(inner, item, most) for item in whole]
         found = inner.encode_batch_fast(items)
         ids = [encoding.ids for encoding in found]
         lengths = [len(each) for each in ids]
         for position, length in enumerate(lengths):
-            if length >= most:
+            if length >= most and pairs:
+                lengths[position] = tokens_of(inner, whole[position])
+            elif length >= most:
                 rest = found[position].overflowing
                 lengths[position] += sum(len(part) - special for part in rest)
         yield start, [pa.array(ids, pa.list_(pa.int32())), pa.array(lengths, pa.int32())]

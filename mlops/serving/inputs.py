@@ -13,6 +13,7 @@ from mlops.data.text import normalise
 from mlops.errors import UserError
 from mlops.serving.package import TOKENIZER, Package
 from mlops.tasks.base import Ids, Item, Logits, Task
+from mlops.tasks.long_pairs import shortened
 from mlops.tasks.pieces import Pieces
 from mlops.tasks.windows import joined, split
 from mlops.training.batches import by_length
@@ -48,16 +49,23 @@ class Encoder:
         # The file may pad to a fixed length and cut at another one.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(package.max_length)
+        self._longest = package.max_length
         self._pieces = Pieces(self._tokenizer, package.max_length) if task.kind == "tokens" else None
 
     def encode(self, items: Sequence[Item]) -> Encoded:
         """Token ids, special ones included, none longer than max_length; tokens in windows."""
         if self._pieces is not None:
             return self._windows([list(item) for item in items], self._pieces)
-        found = self._tokenizer.encode_batch([_clean(item) for item in items])
+        found = self._tokenizer.encode_batch([self._clean(item) for item in items])
         ids = [np.array(each.ids, dtype=np.int32) for each in found]
         pairs = any(isinstance(item, tuple) for item in items)
         return Encoded(ids, list(range(len(ids))), [second_starts(each.type_ids) for each in found] if pairs else None)
+
+    def _clean(self, item: Item) -> Any:
+        if isinstance(item, str):
+            return normalise(item)
+        first, second = item
+        return shortened(self._tokenizer, (normalise(first), normalise(second)), self._longest)
 
     def _windows(self, items: Sequence[list[str]], pieces: Pieces) -> Encoded:
         encoded = Encoded([], [], None, [])
@@ -67,10 +75,6 @@ class Encoder:
             encoded.items.extend([number] * len(windows))
             encoded.places.extend(places)  # type: ignore[union-attr]
         return encoded
-
-
-def _clean(item: Item) -> Any:
-    return normalise(item) if isinstance(item, str) else tuple(normalise(text) for text in item)
 
 
 def second_starts(type_ids: Sequence[int]) -> int:

@@ -3,8 +3,8 @@
     python benchmarks/verdicts.py [--sets sst2 airline_tweets …] [--rows N] [--data FOLDER]
 
 Each set starts with a champion trained on a third of the rows. Then come, each a whole `mlops run` against the
-champion of its time: better (three times as many), equal (them once more with another seed), slightly worse (three quarters
-of the rows), broken (as many, the labels of train dealt out at random). A candidate may only be let in where the
+champion of its time: better (three times as many), equal (them once more with another seed), slightly worse (them with 30% of
+the labels of train dealt out at random), broken (with all of them dealt out). A candidate may only be let in where the
 lower bound of its difference to the champion is above -gate.margin; the sentence of the judgement says both.
 """
 
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runs import ENGLISH, SHARED, retrain, shown, written
+
+WORSE = 0.3  # share of train whose labels a slightly worse candidate gets at random
 
 ALLOWED = {
     "champion": {"promoted"},
@@ -76,7 +78,7 @@ def judged(name: str, chosen: Set, folder: Path, place: Path, most: int) -> None
         "champion": (rows[: len(rows) // 3], many, 1),
         "better": (rows, many, 1),
         "equal": (rows, many, 2),
-        "slightly worse": (rows[: len(rows) * 3 // 4], many, 1),
+        "slightly worse": (dealt(rows, target, WORSE), many, 1),
         "broken": (dealt(rows, target), many, 1),
     }
     train = place / "train.jsonl"
@@ -88,12 +90,13 @@ def judged(name: str, chosen: Set, folder: Path, place: Path, most: int) -> None
         )
 
 
-def dealt(rows: list[dict[str, Any]], target: str) -> list[dict[str, Any]]:
-    """The rows with their labels dealt out at random; tags stay with a row of as many tokens."""
+def dealt(rows: list[dict[str, Any]], target: str, share: float = 1.0) -> list[dict[str, Any]]:
+    """The rows, a share of them with their labels dealt out at random; tags stay with a row of as many tokens."""
     out = [dict(row) for row in rows]
     random_ = random.Random(1)
     by_size: dict[int, list[int]] = {}
-    for place, row in enumerate(rows):
+    for place in sorted(random_.sample(range(len(rows)), round(share * len(rows)))):
+        row = rows[place]
         by_size.setdefault(len(row[target]) if isinstance(row[target], list) else 0, []).append(place)
     for places in by_size.values():
         others = random_.sample(places, len(places))

@@ -74,6 +74,12 @@ def examine(
     return tuple(_result(group, _asked(group, predictor.labels, task, rows), predictor, task) for group in groups)
 
 
+def questions(groups: Sequence[BehaviourGroup], labels: Sequence[str], task: Task) -> list[Item]:
+    """Everything that the groups' own cases ask a model with these labels."""
+    probes = [probe for group in groups for probe in _asked(group, labels, task, ()).probes]
+    return [item for probe in probes for item in probe.items]
+
+
 def _asked(group: BehaviourGroup, labels: Sequence[str], task: Task, rows: Sequence[tuple[str, Item]]) -> _Asked:
     if group.change is not None:
         return _Asked(_changes(group.change, group.most_rows, task, rows))

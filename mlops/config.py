@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mlops.config_base import Section, Share
 from mlops.config_behaviour import BehaviourGroup, load_behaviour
+from mlops.config_compress import CompressSection
 from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
 from mlops.config_gate import BASELINES, BaselineName, GateSection
@@ -71,20 +72,6 @@ class PrepareSection(Section):
 
     near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.76
     drop_label_issues: bool = False
-
-
-class CompressSection(Section):
-    """variants: made and judged; the smallest that passes ships. max_drop: of the gate's metric, against the original."""
-
-    variants: Annotated[tuple[Literal["int8", "fp32"], ...], Field(min_length=1)] = ("int8", "fp32")
-    max_drop: Share = 0.01
-
-    @field_validator("variants")
-    @classmethod
-    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"found {', '.join(value)}; allowed: each once")
-        return value
 
 
 class VerifySection(Section):

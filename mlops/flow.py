@@ -144,9 +144,9 @@ STEPS: tuple[Step, ...] = (
         {"model": "model", "snapshot": "snapshot"},
         "variants",
         "Variants",
-        ("task", "compress"),
+        ("task", "compress", "gate", "train"),
         loads_model=True,
-        doc="Export to ONNX, optimise the graph, quantize.",
+        doc="Search the cheapest ONNX file that keeps the quality: graph, int8, rescues, students.",
     ),
     Step(
         "verify",

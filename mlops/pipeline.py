@@ -215,10 +215,12 @@ def _missed(verdict: Verdict) -> RunOutcome:
 
 
 def _nothing_ships(selection: Selection) -> Stop:
-    outcomes = [_missed(verdict) for verdict in selection.verdicts.values()]
+    every = (*selection.verdicts.values(), *selection.proofs.values())
+    judged = [verdict for verdict in every if verdict.outcome != "pass"]
+    outcomes = [_missed(verdict) for verdict in judged]
     # A file that only the comparison kept out says more about the candidate than one that broke a limit.
     outcome: RunOutcome = next((name for name in ("inconclusive", "held") if name in outcomes), "rejected")
-    text = "\n".join(verdict.explain() for verdict in selection.verdicts.values())
+    text = "\n".join(verdict.explain() for verdict in judged)
     return Stop(outcome, f"no file may ship\n{text}")
 
 

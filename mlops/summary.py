@@ -16,7 +16,7 @@ from mlops.expectations.docs import docs_folder, quarantine_folder
 from mlops.pipeline import Stop
 from mlops.records import read as read_record
 from mlops.store import open_store
-from mlops.types import ArtifactRef, Evaluation, Release, Run, Selection, Snapshot, Tuned, Verdict
+from mlops.types import ArtifactRef, Evaluation, Release, Run, Selection, Snapshot, Tuned, Variants, Verdict
 
 log = logging.getLogger("evergreen")
 
@@ -145,6 +145,7 @@ def summarise(
         "variants": {name: _evaluation(entry, name) for name, entry in selection.evaluations.items()}
         if selection
         else {},
+        "compression": _compression(values.get("variants")),
         "seconds": _rounded(seconds),
         "cost": _costs(costs),
         "mlflow_run_id": run.mlflow_run_id,
@@ -198,7 +199,8 @@ def _verdicts(values: Mapping[str, Any], selection: Selection | None, ending: St
     snapshot: Snapshot | None = values.get("snapshot")
     data = [values.get("data_verdict"), snapshot.verdict if snapshot else None, values.get("gate_verdict")]
     found = [verdict for verdict in data if verdict]
-    return [*found, *(selection.verdicts.values() if selection else ()), *ending.verdicts]
+    judged = [*selection.verdicts.values(), *selection.proofs.values()] if selection else []
+    return [*found, *judged, *ending.verdicts]
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
@@ -220,6 +222,13 @@ def _snapshot(snapshot: Snapshot, verdict: Verdict | None) -> dict[str, Any]:
         "parent_sha256": snapshot.parent_sha256,
         "new_rows": snapshot.new_rows,
     }
+
+
+def _compression(variants: Variants | None) -> dict[str, Any] | None:
+    """What `compress` tried, and why it chose what it chose; none where it did not run."""
+    if variants is None:
+        return None
+    return {"reason": variants.reason, "attempts": [each.model_dump(mode="json") for each in variants.attempts]}
 
 
 def _tuning(choice: Tuned | None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from mlops import __version__, settings
 from mlops.code import git_commit
 from mlops.config import PipelineConfig
 from mlops.expectations.docs import docs_folder
+from mlops.tracking_attempts import log_attempts
 from mlops.tracking_models import dataset_of, flat_metrics, judged_models, log_metrics, log_models
 from mlops.tuning.choice import as_tuned
 from mlops.types import Run, Snapshot, Tuned
@@ -104,6 +105,7 @@ def finish_run(
         _input(api, run_id, config, snapshot)
         api.set_tag(run_id, "evergreen.snapshot", snapshot.revision)
         log_models(api, run_id, judged_models(run, values), snapshot)
+        log_attempts(api, run_id, values["variants"].attempts if values.get("variants") else ())
     note = f"**{summary['outcome']}**\n\n```\n{summary['reason'][:4000]}\n```"
     if run.champion and (address := compare_url(run, run_id)):
         api.set_tag(run_id, "evergreen.compare", address)

@@ -190,21 +190,52 @@ class Baselines(Value):
     evaluations: dict[str, Evaluation]
 
 
+class Attempt(Value):
+    """One file that `compress` made and judged on the validation rows, beside fp32.
+
+    name: of its form. recipe: how it was made. outcome: accepted kept the quality and is no slower than fp32; rejected did
+    not; failed could not be made; skipped was not tried. files: none where there are none. metrics: on validation. drop: of
+    the gate's metric against fp32, (value, low, high); more than 0 is a loss. flips: share of rows with another answer.
+    worst_slice: name, rows, drop. ece: expected calibration error. measured: what it costs, as `compression.measure` says.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    outcome: Literal["accepted", "rejected", "failed", "skipped"]
+    reason: str
+    files: ArtifactRef | None = None
+    metrics: dict[str, Metric] = {}
+    drop: tuple[float, float, float] | None = None
+    flips: float | None = None
+    worst_slice: dict[str, Any] | None = None
+    ece: float | None = None
+    measured: dict[str, Any] = {}
+    seconds: float = 0.0
+
+
 class Variants(Value):
-    """What `compress` made, cheapest first; every one of them an ONNX package."""
+    """What `compress` made, every one of them an ONNX package.
+
+    After a search the one to ship first, then fp32 to fall back on; attempts: all that was tried, fp32 first; reason: why
+    this one. Without a search there are no attempts, and models are in the order of the pipeline file.
+    """
 
     models: tuple[ModelArtifact, ...]
+    attempts: tuple[Attempt, ...] = ()
+    reason: str = ""
 
 
 class Selection(Value):
     """What `verify` found: the variant that ships (none when none may) and the judgement of every variant.
 
-    evaluations and verdicts have one entry per variant. verdicts[chosen.variant] passed when chosen is not none.
+    evaluations and verdicts have one entry per variant. verdicts[chosen.variant] passed when chosen is not none. proofs: of
+    the packages that were asked in a clean process, as the server will be; that of chosen passed.
     """
 
     chosen: ModelArtifact | None
     evaluations: dict[str, Evaluation]
     verdicts: dict[str, Verdict]
+    proofs: dict[str, Verdict] = {}
 
 
 class Release(Value):

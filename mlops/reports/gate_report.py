@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.config import PipelineConfig
-from mlops.reports import costs, judged, telling, words
+from mlops.reports import costs, judged, telling, tried, words
 from mlops.reports.facts import facts
 from mlops.reports.table import OUTCOMES
 
@@ -49,6 +49,7 @@ def render(
             verdicts=[each for each in summary["verdicts"] if not record or each["subject"] != record.get("subject")],
             costs=costs.rows(summary.get("cost"), summary["seconds"]),
             images={name: base64.b64encode(path.read_bytes()).decode() for name, path in images.items()},
+            tried=tried.view(summary.get("compression"), metric),
             **judged.view(record, config.gate.margin),
         )
     )

@@ -30,13 +30,13 @@ class Package(BaseModel):
     format: Literal[1] = 1
     task: str
     labels: tuple[str, ...] = Field(min_length=1)
-    max_length: int = Field(ge=1)
+    max_length: int = Field(ge=1, le=65_536)
     variant: str
-    pad_id: int = Field(ge=0)
+    pad_id: int = Field(ge=0, lt=2**31)
     pad_token: str
     inputs: tuple[Input, ...]
     base_model: str
-    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(default=1.0, ge=1e-3, le=1e3)
 
     @model_validator(mode="after")
     def _coherent(self) -> Package:
@@ -65,7 +65,7 @@ def read_package(folder: Path) -> Package:
     except FileNotFoundError:
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise UserError(f"{folder} has no {PACKAGE}; it holds {found}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     try:
         return Package.model_validate(raw)

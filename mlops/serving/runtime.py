@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlops.errors import UserError
 from mlops.serving.cpu import threads as usable_threads
 from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches, tempered
-from mlops.serving.package import MODEL, Package, read_package
+from mlops.serving.package import MODEL, PACKAGE, TOKENIZER, Package, read_package
+from mlops.serving.session import check_inside, open_session
 from mlops.store import MANIFEST, check_manifest
 from mlops.tasks import get
 from mlops.tasks.base import Item, Logits
@@ -37,16 +40,21 @@ class Runtime:
         """Loads a package folder; its files are checked against manifest.json where there is one.
 
         threads: to compute with; by default what affinity and the control group's quota leave.
-        Raises UserError with the reason for a folder that is no package, StoreError for files that are not the
-        manifest's.
+        Raises UserError with the reason for a folder that is no package or whose model is not to be trusted, StoreError
+        for files that are not the manifest's.
         """
         folder = Path(folder)
+        check_inside(folder, (PACKAGE, TOKENIZER, MODEL, MANIFEST))
         package = read_package(folder)
         if (folder / MANIFEST).is_file():
-            check_manifest(folder, _read_manifest(folder / MANIFEST))
-        session = _open_session(folder / MODEL, usable_threads() if threads is None else threads)
+            manifest = _read_manifest(folder / MANIFEST)
+            check_inside(folder, manifest["files"])
+            check_manifest(folder, manifest)
+        session = open_session(folder / MODEL, usable_threads() if threads is None else threads)
         _check_fits(folder, package, session)
-        return cls(package, Encoder(folder, package, get(package.task)), session)
+        runtime = cls(package, Encoder(folder, package, get(package.task)), session)
+        runtime._probe(folder)
+        return runtime
 
     def logits(self, items: Sequence[Item], batch_tokens: int = BATCH_TOKENS) -> list[Logits]:
         """One array per item, in their order: [labels], or [tokens, labels] from a model that answers by token.
@@ -71,9 +79,37 @@ class Runtime:
         items = [self.task.asked(each) for each in asked]
         return self.task.decode(self.logits(items), asked, self.labels)
 
+    def lengths(self, items: Sequence[Item]) -> list[int]:
+        """Tokens that the model reads of each item, special ones included; of all its windows where it has several."""
+        encoded = self._encoder.encode(items)
+        found = [0] * len(items)
+        for item, ids in zip(encoded.items, encoded.input_ids, strict=True):
+            found[item] += len(ids)
+        return found
+
     def warm_up(self) -> None:
         """One answer, so that the first user does not wait for it."""
         self.predict([("warm", "up") if self.task.kind == "pair" else "warm up"])
+
+    def _probe(self, folder: Path) -> None:
+        """A short and a long question at once; UserError where it cannot answer them: no request should find that out."""
+        words = ["word"] * min(self._package.max_length, BATCH_TOKENS)
+        long: Any = " ".join(words)
+        asked: list[Any] = ["a", words] if self.task.kind == "tokens" else ["a", long]
+        if self.task.kind == "pair":
+            asked = [("a", "b"), (long, long)]
+        try:
+            found = self.logits([self.task.asked(each) for each in asked])
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the tokenizer's panics are no Exception
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise UserError(f"{folder} cannot answer a question of {len(words)} tokens: {reason}") from None
+        for values in found:
+            if values.shape[-1:] != (len(self.labels),):
+                raise UserError(f"{folder} gives logits {list(values.shape)}, it has {len(self.labels)} labels")
+            if not np.isfinite(values).all():
+                raise UserError(f"{folder} gives logits that are no numbers: {values.ravel()[:5].tolist()}")
 
     def _forward(self, arrays: Arrays) -> Logits:
         result: Logits = self._session.run(["logits"], arrays)[0]
@@ -82,25 +118,12 @@ class Runtime:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        return {"files": dict(manifest["files"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        files: dict[str, dict[str, Any]] = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
+        return {
+            "files": {name: {"sha256": str(entry["sha256"]), "size": entry["size"]} for name, entry in files.items()}
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a manifest: {type(error).__name__}: {error}") from None
-
-
-def _open_session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    if not path.is_file():
-        raise UserError(f"{path.parent} has no {MODEL}; only ONNX packages (fp32, int8) can serve")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class per fault, none of them public
-        raise UserError(f"{path} cannot be loaded: {error}") from None
 
 
 def _check_fits(folder: Path, package: Package, session: Any) -> None:

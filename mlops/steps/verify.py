@@ -1,17 +1,28 @@
-"""Judge each compressed file as the file that ships, and choose the cheapest that holds."""
+"""Judge each file as the file that ships; the one that `compress` chose, or fp32, or none."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from mlops import looks, records
+from mlops.behaviour import questions
 from mlops.config import PipelineConfig
+from mlops.config_behaviour import BehaviourGroup
+from mlops.config_data import GOLDEN
 from mlops.judgement import Limits, judge
 from mlops.rows import load_rows
-from mlops.scoring import score, texts_of
-from mlops.types import Baselines, Evaluation, Release, Selection, Snapshot, Variants, Verdict
+from mlops.scoring import read_split, score, texts_of
+from mlops.serving.package import read_package
+from mlops.serving.prove import prove
+from mlops.store import open_store
+from mlops.tasks import get
+from mlops.tasks.base import Item, Task
+from mlops.types import Baselines, Evaluation, ModelArtifact, Release, Selection, Snapshot, Variants, Verdict
 
 log = logging.getLogger("evergreen")
+
+ROWS = 256  # that a package is asked before it may ship
 
 
 def verify(
@@ -24,11 +35,12 @@ def verify(
     data_verdict: Verdict,
     release: Release | None,
 ) -> Selection:
-    """Scores every variant through the serving runtime on the frozen test rows; the smallest file that passes ships.
+    """Scores every variant through the serving runtime on the frozen test rows; the smallest that passes ships, or what a
+    search chose on the validation rows: then the test rows choose nothing, they say yes or no.
 
-    The look is the candidate's: what its files may do is decided by the same rows once. fp32 is the fallback because it is
-    the largest; it has to keep the limits of the pipeline file like any other. Chosen is none when no file passes: then
-    nothing ships, and the verdicts say why. release: the champion's.
+    The look is the candidate's. fp32 is what to fall back on, and answers as the candidate that the gate let in; it has to
+    keep the limits of the pipeline file like any other. What passes is asked once more in a clean process. Chosen is none
+    when no file passes: then nothing ships, and the verdicts say why. release: the champion's.
     """
     look = looks.take(config.name, load_rows(original), original, champion)
     earlier = release.evaluation.per_row if release and champion else None
@@ -52,6 +64,29 @@ def verify(
         verdict = records.write(case, judge(case), inputs, texts, version)
         log.info("verify: %s", verdict.explain())
         evaluations[model.variant], verdicts[model.variant] = evaluation, verdict
-    passing = [model for model in variants.models if verdicts[model.variant].outcome == "pass"]
-    chosen = min(passing, key=lambda model: model.files.size_bytes, default=None)
-    return Selection(chosen=chosen, evaluations=evaluations, verdicts=verdicts)
+    chosen, proofs = None, {}
+    searched = bool(variants.attempts)
+    for model in variants.models if searched else sorted(variants.models, key=lambda each: each.files.size_bytes):
+        if verdicts[model.variant].outcome == "pass":
+            proofs[model.variant] = proved(model, snapshot, config.behaviour)
+            if proofs[model.variant].outcome == "pass":
+                chosen = model
+                break
+    return Selection(chosen=chosen, evaluations=evaluations, verdicts=verdicts, proofs=proofs)
+
+
+def proved(model: ModelArtifact, snapshot: Snapshot, behaviour: Sequence[BehaviourGroup] = ()) -> Verdict:
+    """Whether the package answers in a clean process, where nothing that trains is loaded, as it does here: validation rows
+    (test rows where there are none), golden rows, behaviour cases and odd ones, alone and in company."""
+    task, folder = get(model.task), open_store().fetch(model.files)
+    split = "validation" if snapshot.rows.get("validation") else "test"
+    golden = _items(snapshot, GOLDEN, task) if snapshot.rows.get(GOLDEN) else []
+    golden = [*golden, *questions(behaviour, read_package(folder).labels, task)][:ROWS]
+    proof = prove(folder, _items(snapshot, split, task), golden=golden)
+    verdict = Verdict(subject=f"{model.variant} package", checks=proof.checks)
+    log.info("verify: %s; first answer after %.2f s", verdict.explain(), proof.cold_seconds)
+    return verdict
+
+
+def _items(snapshot: Snapshot, split: str, task: Task) -> list[Item]:
+    return [task.item(text) for text in read_split(snapshot, split)["text"].to_pylist()[:ROWS]]

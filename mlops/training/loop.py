@@ -14,7 +14,7 @@ from mlops.training.batches import optimizer_steps, share, within
 from mlops.training.checkpoints import Checkpoints
 from mlops.training.device import chance_state, set_chance_state
 from mlops.training.dropout import from_bytes
-from mlops.training.losses import gradient_not_finite, judged, not_finite, tensors
+from mlops.training.losses import gradient_not_finite, judged, losses_of, not_finite
 from mlops.training.memory import kept_blocks, out_of_memory, release, too_little
 from mlops.training.optimizer import adamw, factor, scale_and_clip, set_rate
 from mlops.training.predictor import logits_of
@@ -159,10 +159,7 @@ class Training:
         """
         if not chosen and not self.ranks.sharded:
             return 0.0, 0.0
-        inputs, targets = tensors(self.rows, chosen or filler, self.setting)
-        with self.setting.device.autocast():
-            logits = self.working(**inputs).logits
-        losses, weights = self.setting.task.losses(logits, targets, self.setting.rules)
+        losses, weights = losses_of(self.working, self.rows, chosen or filler, self.setting)
         total = losses.sum()
         if not chosen:
             (total * 0).backward()

@@ -45,6 +45,16 @@ def tensors(rows: Examples, chosen: Sequence[int], setting: Setting) -> tuple[di
     return {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}, targets.to(where)
 
 
+def losses_of(model: Any, rows: Examples, chosen: Sequence[int], setting: Setting) -> tuple[Any, Any]:
+    """(sums, weights), each [batch], of one batch: by the setting's objective, else the task's own losses."""
+    inputs, targets = tensors(rows, chosen, setting)
+    if setting.objective is not None:
+        return setting.objective(model, inputs, targets, chosen)
+    with setting.device.autocast():
+        logits = model(**inputs).logits
+    return setting.task.losses(logits, targets, setting.rules)
+
+
 def judged(
     setting: Setting, validation: Examples, logits: Sequence[Logits], labels: Sequence[str], where: str
 ) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,12 +12,14 @@ from mlops.tasks.base import Rules, Task
 from mlops.training.device import Device
 
 Reporter = Callable[[dict[str, float], int], None]
+# (model, inputs, targets, positions of the rows) to (sums, weights), each [batch], as a task's own `losses`.
+Objective = Callable[[Any, dict[str, Any], Any, Sequence[int]], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Setting:
     """What stays the same for a whole training. metric: which one decides the best epoch; report: takes step metrics, and
-    none of them every few seconds."""
+    none of them every few seconds; objective: what is minimised in place of the task's own losses."""
 
     task: Task
     package: Package
@@ -26,6 +28,7 @@ class Setting:
     device: Device
     report: Reporter
     rules: Rules = field(default_factory=Rules)
+    objective: Objective | None = None
 
 
 @dataclass(frozen=True)

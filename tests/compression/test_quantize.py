@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny import tiny_models, tiny_rows
 
-from mlops.compression.quantize import quantize, rows_to_int8
+from mlops.compression.quantize import nodes, quantize
+from mlops.compression.tables import rows_to_int8
 from mlops.serving.runtime import Runtime
 
 TEXTS = [row["text"] for row in tiny_rows(150, seed=5)]
@@ -66,13 +67,35 @@ def test_small_tables_stay_and_the_same_bytes_come_out_twice(tmp_path: Path) -> 
 
 def test_a_table_that_something_else_reads_too_stays_whole(tmp_path: Path) -> None:
     table = numpy_helper.from_array(np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32), "table")
-    nodes = [
+    operators = [
         helper.make_node("Gather", ["table", "ids"], ["rows"], axis=0),
         helper.make_node("Transpose", ["table"], ["turned"], perm=[1, 0]),
         helper.make_node("MatMul", ["rows", "turned"], ["logits"]),
     ]
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 20])
-    graph = helper.make_graph(nodes, "tied", [ids], [logits], [table])
+    graph = helper.make_graph(operators, "tied", [ids], [logits], [table])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
     assert quantize(tmp_path / "a.onnx", tmp_path / "b.onnx", False, min_table=0)["tables"] == 0
+
+
+def test_nodes_are_named_in_the_order_of_the_graph_and_kept_ones_stay_in_fp32(tmp_path: Path) -> None:
+    source = tiny_models()["fp32"] / "model.onnx"
+    names = nodes(source)
+    assert [name.rpartition("layer.")[2] for name in names[:4]] == [
+        "Attention_0",
+        *(f"0/{part}/dense/MatMul" for part in ("attention/output", "intermediate", "output")),
+    ]
+    assert len(names) == 8
+    counts = quantize(source, tmp_path / "some.onnx", keep=[names[0], names[3]])
+    assert counts["products"] == 6
+    left = {node.name: node.op_type for node in onnx.load(str(tmp_path / "some.onnx")).graph.node}
+    assert (left[names[0]], left[names[3]]) == ("Attention", "MatMul")
+    assert quantize(source, tmp_path / "none.onnx", keep=names)["products"] == 0
+
+
+def test_a_misspelt_name_is_refused(tmp_path: Path) -> None:
+    source = tiny_models()["fp32"] / "model.onnx"
+    with pytest.raises(ValueError, match="keep names Attention_O; the graph's nodes are Attention_0, "):
+        quantize(source, tmp_path / "model.onnx", keep=["Attention_O"])
+    assert not (tmp_path / "model.onnx").exists()

@@ -47,7 +47,8 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
     assert {"accuracy", "macro_f1", "weighted_f1", "f1/metals"} <= set(first["candidate"]["metrics"])
     assert set(first["candidate"]["metrics"]["macro_f1"]) == {"value", "low", "high", "n"}
     assert set(first["candidate"]["latency_ms"]) == {"p50", "p95"}
-    assert {verdict["subject"] for verdict in first["verdicts"]} == {"snapshot", "candidate", "int8", "fp32"}
+    proof = f"{first['release']['variant']} package"
+    assert {verdict["subject"] for verdict in first["verdicts"]} == {"snapshot", "candidate", "int8", "fp32", proof}
     assert sum(first["snapshot"]["rows"].values()) <= 240
     assert (home / "runs" / "tiny" / first["retrain_id"] / "gate_report.html").exists()
 

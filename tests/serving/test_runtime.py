@@ -112,6 +112,40 @@ def test_a_manifest_is_held_to(folder: Path) -> None:
         Runtime.load(folder)
 
 
+DIGEST = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 100_000,
+        '{"files": 1}',
+        '{"files": {"a": 1}}',
+        '{"files": {"a": {"size": 1}}}',
+        json.dumps({"files": {"a": {"sha256": DIGEST}}}),
+        json.dumps({"files": {"a\0b": {"sha256": DIGEST, "size": 1}}}),
+        json.dumps({"files": {"a\ud800": {"sha256": DIGEST, "size": 1}}}),
+        json.dumps({"files": {"../../etc/passwd": {"sha256": DIGEST, "size": 1}}}),
+        json.dumps({"files": {"a" * 5000: {"sha256": DIGEST, "size": 1}}}),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(EvergreenError) as caught:
+        Runtime.load(folder)
+    assert isinstance(caught.value, (UserError, StoreError))
+    assert str(folder) in str(caught.value)
+
+
+def test_links_in_a_circle_are_refused(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to(folder / "other.onnx")
+    (folder / "other.onnx").symlink_to(folder / "model.onnx")
+    with pytest.raises(UserError, match=r"model\.onnx"):
+        Runtime.load(folder)
+
+
 @pytest.mark.parametrize("name", ["package.json", "tokenizer.json", "model.onnx"])
 def test_a_missing_or_broken_file_is_named(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"nonsense")
@@ -132,6 +166,11 @@ def test_a_missing_or_broken_file_is_named(folder: Path, name: str) -> None:
         ({"inputs": ["input_ids"]}, "input_ids and attention_mask are needed"),
         ({"inputs": ["input_ids", "attention_mask"]}, "takes .*token_type_ids.*package.json says"),
         ({"max_length": None}, "max_length"),
+        ({"max_length": 10**9}, "max_length"),
+        ({"max_length": 300}, "cannot answer a question of 300 tokens: "),
+        ({"pad_id": 2**40}, "pad_id"),
+        ({"pad_id": 10**6}, "cannot answer a question of 24 tokens: "),
+        ({"temperature": 1e-30}, "temperature"),
         ({"task": "translation"}, "no task 'translation'"),
     ],
 )

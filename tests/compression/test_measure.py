@@ -1,0 +1,96 @@
+"""What a package costs beside another, measured in processes of their own."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from tiny import tiny_models, tiny_rows
+
+from mlops.compression.measure import measure
+from mlops.compression.measuring import CLASSES, Course, median_interval
+from mlops.errors import UserError
+
+TEXTS = [row["text"] for row in tiny_rows(60, seed=4)]
+
+
+def heavy(tmp_path: Path) -> Path:
+    """The fp32 package with some hundred times its work behind the logits, which stay as they are."""
+    folder = Path(shutil.copytree(tiny_models()["fp32"], tmp_path / "heavy"))
+    (folder / "manifest.json").unlink(missing_ok=True)
+    (folder / "model.onnx").chmod(0o644)
+    model = onnx.load(folder / "model.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == "logits" else name for name in node.output]
+    width, size = 3, 2048
+    weights = {"in": np.zeros((width, size), np.float32), "wide": np.zeros((size, size), np.float32)}
+    weights["out"] = np.zeros((size, width), np.float32)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
+    names = ["h0", *(f"h{number}" for number in range(1, 11))]
+    model.graph.node.append(helper.make_node("MatMul", ["before", "in"], ["h0"]))
+    for one, other in pairwise(names):
+        model.graph.node.append(helper.make_node("MatMul", [one, "wide"], [other]))
+    model.graph.node.append(helper.make_node("MatMul", [names[-1], "out"], ["more"]))
+    model.graph.node.append(helper.make_node("Add", ["before", "more"], ["logits"]))
+    onnx.save(model, folder / "model.onnx")
+    return folder
+
+
+def test_packages_are_measured_against_the_first(tmp_path: Path) -> None:
+    folders = {"fp32": tiny_models()["fp32"], "int8": tiny_models()["int8"], "heavy": heavy(tmp_path)}
+    found = measure(folders, TEXTS, 1.5)
+    assert list(found) == ["fp32", "int8", "heavy"]
+    for name, own in found.items():
+        assert own.p50 <= own.p95 <= own.p99
+        assert own.ratio_low <= own.ratio <= own.ratio_high
+        assert own.throughput > 0
+        assert own.rounds >= 3
+        assert own.size_mb == (folders[name] / "model.onnx").stat().st_size / 1e6
+        assert 0 <= own.model_mb < own.memory_mb
+        assert set(own.by_length) == set(CLASSES)
+        tokens = [own.by_length[name].tokens for name in CLASSES]
+        assert tokens == sorted(tokens)
+    assert (found["fp32"].ratio, found["fp32"].ratio_low, found["fp32"].ratio_high) == (1, 1, 1)
+    assert found["heavy"].ratio_high < 1
+    assert found["heavy"].model_mb > found["fp32"].model_mb
+
+
+def test_without_items_and_without_a_package_the_reason_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found no items"):
+        measure({"fp32": tiny_models()["fp32"]}, [], 1)
+    with pytest.raises(UserError, match=r"nowhere is not a folder"):
+        measure({"fp32": tmp_path / "nowhere"}, TEXTS, 1)
+
+
+@pytest.mark.parametrize(("n", "ranks"), [(1, (1, 1)), (3, (1, 3)), (6, (1, 6)), (9, (2, 8)), (20, (6, 15))])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(n: int, ranks: tuple[int, int]) -> None:
+    """Ranks as in tables of the sign test at 5%, two-sided (Conover, "Practical Nonparametric Statistics")."""
+    values = [float(value) for value in range(1, n + 1)]
+    assert median_interval(values[::-1]) == (float(ranks[0]), float(ranks[1]))
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
+    chance = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        low, high = median_interval(chance.exponential(size=9).tolist())
+        held += low <= np.log(2) <= high
+    assert held / 2000 > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_every_round_has_the_same_mix_of_lengths() -> None:
+    lengths = [4] * 512 + [16] * 128 + [64] * 32  # three batches of 2,048 tokens
+    course = Course([f"row {number}" for number in range(len(lengths))], lengths)
+    course.fit(0.001, 0.001, 0.1)
+    of = dict(zip(course.items, lengths, strict=True))
+    laps = [course.lap() for _ in range(4)]
+    mixes = [sorted(len(rows) * of[rows[0]] for rows in lap.slices) for lap in laps]
+    assert all(mix == mixes[0] for mix in mixes)
+    singles = {name: of[rows[0]] for name, rows in laps[0].singles.items() if name}
+    assert singles == {"short": 4, "median": 4, "long": 16}
+    assert laps[0].slices != laps[1].slices

@@ -32,7 +32,7 @@ ALLOWED = {
 
 
 class Set(NamedTuple):
-    """task, metric, floor of the gate, margin, epochs, learning rate, columns."""
+    """task, metric, floor of the gate, margin, epochs, learning rate, columns; rows: most of training."""
 
     task: str
     metric: str
@@ -41,13 +41,14 @@ class Set(NamedTuple):
     epochs: int
     rate: float
     columns: dict[str, str]
+    rows: int = 1600
 
 
 TEXT = {"text": "text", "label": "label"}
 SETS = {
     "sst2": Set("text-classification", "accuracy", 0.6, 0.02, 2, 2e-4, TEXT),
     "airline_tweets": Set("text-classification", "macro_f1", 0.45, 0.02, 2, 2e-4, TEXT),
-    "banking77": Set("text-classification", "accuracy", 0.1, 0.02, 4, 4e-4, TEXT),
+    "banking77": Set("text-classification", "accuracy", 0.1, 0.02, 4, 4e-4, TEXT, 6000),
     "wnut17": Set("token-classification", "f1", 0.05, 0.03, 4, 3e-4, {"tokens": "tokens", "tags": "tags"}),
 }
 
@@ -55,7 +56,7 @@ SETS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--rows", type=int, default=1600, help="most of training")
+    parser.add_argument("--rows", type=int, help="most of training, instead of each set's own")
     parser.add_argument("--data", type=Path, default=SHARED / "data")
     options = parser.parse_args()
     if not options.data.is_dir():
@@ -64,7 +65,7 @@ def main() -> None:
     print("|---" * 7 + "|")
     for name in options.sets:
         with tempfile.TemporaryDirectory(prefix="evergreen-verdicts-") as place:
-            judged(name, SETS[name], options.data / name, Path(place), options.rows)
+            judged(name, SETS[name], options.data / name, Path(place), options.rows or SETS[name].rows)
 
 
 def judged(name: str, chosen: Set, folder: Path, place: Path, most: int) -> None:
@@ -128,7 +129,7 @@ def row_of(name: str, kind: str, chosen: Set, summary: dict[str, Any]) -> str:
     candidate = summary["candidate"]
     metric = shown(candidate["metrics"].get(chosen.metric)) if candidate else "-"
     right = "yes" if summary["outcome"] in ALLOWED[kind] else "NO"
-    why = str(summary["sentence"] or summary["reason"]).replace("|", "/")
+    why = " ".join(str(summary["sentence"] or summary["reason"]).replace("|", "/").split())
     cells = [name, kind, metric, f"{chosen.margin:g}", summary["outcome"], right, why]
     return f"| {' | '.join(cells)} |"
 

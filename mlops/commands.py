@@ -211,7 +211,7 @@ def releases(options: argparse.Namespace) -> Answer:
         )
     if options.json:
         return {"name": options.model, "releases": found, "ledger": entries}, 0
-    columns = [key for key in (found[0] if found else {}) if key not in ("run_id", "key")]
+    columns = [key for key in (found[0] if found else {}) if key not in ("run_id", "key", "parent")]
     table = [columns] + [[_cell(row[key]) for key in columns] for row in found]
     history = [["when", "action", "from", "to", "who", "reason"]]
     history += [[_cell(entry.get(key)) for key in history[0]] for entry in entries]

@@ -113,6 +113,7 @@ def releases(name: str) -> list[dict[str, Any]]:
             "size_mb": entry.tags.get("evergreen.size_mb"),
             "replaces": entry.tags.get("evergreen.replaces"),
             "snapshot": entry.tags.get("evergreen.snapshot", "")[:12],
+            "parent": entry.tags.get("evergreen.parent", ""),
             "run_id": entry.run_id,
         }
         for entry in versions(api, name)
@@ -158,6 +159,7 @@ def register(release: Release, tags: Mapping[str, str], run_id: str | None, card
         facts = {
             "evergreen.variant": release.variant,
             "evergreen.snapshot": release.model.snapshot_sha256,
+            "evergreen.parent": release.model.parent_sha256 or "",
             "evergreen.config": release.model.config_sha256,
             "evergreen.size_mb": f"{release.evaluation.size / 1e6:.1f}",
             "evergreen.replaces": release.replaces or "",

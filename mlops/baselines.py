@@ -34,7 +34,10 @@ def answers(name: str, task: Task, train: pa.Table, test: pa.Table, labels: Sequ
     if task.key == "text-ranking":
         found = _cosines(texts, asked)
         return Answers(test["label"].to_pylist(), found, [[float(value)] for value in found])
-    return _linear(texts, truth, asked, labels, pairs=task.kind == "pair")
+    features = _features(texts, asked, pairs=task.kind == "pair")
+    if not task.one_label and task.kind == "text":
+        return _each_label(task, truth, features, labels)
+    return _linear(truth, features)
 
 
 def _some(train: pa.Table) -> pa.Table:
@@ -46,26 +49,44 @@ def _some(train: pa.Table) -> pa.Table:
     return train.take(np.sort(order[:_ROWS]))
 
 
-def _linear(
-    texts: Sequence[str], truth: Sequence[str], asked: Sequence[str], labels: Sequence[str], pairs: bool
-) -> Answers:
-    """tf-idf of words and pairs of words, and a linear model of log loss; of pairs also how alike the two are."""
+def _features(texts: Sequence[str], asked: Sequence[str], pairs: bool) -> tuple[Any, Any]:
+    """tf-idf of words and pairs of words, of train and test; of pairs also how alike the two are."""
     from scipy.sparse import csr_matrix, hstack
 
     from mlops.data.features import vectoriser
 
-    known = sorted(set(truth))
-    if len(known) < 2:
-        return Answers(list(known) * len(asked), np.ones(len(asked)), [[1.0]] * len(asked))
     model = vectoriser()
     features, others = model.fit_transform(texts).tocsr(), model.transform(asked).tocsr()
     if pairs:
         alike = [csr_matrix(_alike(model, part)[:, None]) for part in (texts, asked)]
         features, others = hstack([features, alike[0]]).tocsr(), hstack([others, alike[1]]).tocsr()
+    return features, others
+
+
+def _linear(truth: Sequence[str], features: tuple[Any, Any]) -> Answers:
+    """A linear model of log loss, one against the rest."""
+    known, (ours, others) = sorted(set(truth)), features
+    rows = others.shape[0]
+    if len(known) < 2:
+        return Answers(list(known) * rows, np.ones(rows), [[1.0]] * rows)
     place = {label: position for position, label in enumerate(known)}
-    chances = predict(fit(features, np.array([place[label] for label in truth])), others, len(known))
+    chances = predict(fit(ours, np.array([place[label] for label in truth])), others, len(known))
     best = chances.argmax(axis=1)
     return Answers([known[code] for code in best], chances.max(axis=1), list(chances))
+
+
+def _each_label(task: Task, truth: Sequence[str], features: tuple[Any, Any], labels: Sequence[str]) -> Answers:
+    """One such model per label, whether a row has it; one that all rows have, or none, stays so."""
+    ours, others = features
+    sets = [set(task.label_names(cell)) for cell in truth]
+    chances = np.zeros((others.shape[0], len(labels)))
+    for place, label in enumerate(labels):
+        has = np.array([label in names for names in sets], dtype=np.int64)
+        chances[:, place] = predict(fit(ours, has), others, 2)[:, 1] if 0 < has.sum() < len(has) else has[0]
+    # The task's own reading of probabilities, which it takes from logits.
+    with np.errstate(divide="ignore"):
+        logits = np.clip(np.log(chances) - np.log1p(-chances), -30, 30).astype(np.float32)
+    return task.answers(list(logits), labels)
 
 
 def _cosines(texts: Sequence[str], asked: Sequence[str]) -> Any:

@@ -13,7 +13,7 @@ BaselineName = Literal["majority", "tfidf", "most_frequent_tag"]
 # What is compared with, by task. A first champion has to beat all of them, or those that its pipeline file names.
 BASELINES: dict[str, tuple[BaselineName, ...]] = {
     "text-classification": ("majority", "tfidf"),
-    "text-classification:multi": ("majority",),
+    "text-classification:multi": ("majority", "tfidf"),
     "text-classification:ordinal": ("majority", "tfidf"),
     "token-classification": ("majority", "most_frequent_tag"),
     "text-pair-classification": ("majority", "tfidf"),

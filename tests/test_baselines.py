@@ -26,6 +26,23 @@ def test_tfidf_learns_words() -> None:
     assert all(0.5 < score <= 1 for score in found.scores)
 
 
+def test_tfidf_learns_each_label_of_several() -> None:
+    train = table(
+        [
+            ("iron and steel", '["metals"]'),
+            ("oak tree", '["plants"]'),
+            ("iron and oak", '["metals", "plants"]'),
+            ("nothing of it", "[]"),
+        ]
+        * 8
+    )
+    asked = table([("steel wire", "?"), ("an oak", "?"), ("iron and oak", "?"), ("nothing", "?")])
+    found = answers("tfidf", get("text-classification:multi"), train, asked, ("gases", "metals", "plants"))
+    assert found.predicted == ['["metals"]', '["plants"]', '["metals", "plants"]', "[]"]
+    assert [len(chances) for chances in found.chances] == [3] * 4
+    assert all(chances[0] < 1e-6 for chances in found.chances)
+
+
 def test_one_label_in_train_is_the_answer() -> None:
     found = answers("tfidf", get("text-classification"), table([("a", "x")] * 3), table([("b", "y")]), ("x", "y"))
     assert found.predicted == ["x"]

@@ -31,9 +31,9 @@ class TargetSection(Section):
 class CompressSection(Section):
     """variants: a list is made and judged as it is, and the smallest that passes ships; auto searches: from the cheapest form
     that may do upwards, measured and judged on the validation rows, until one keeps the quality. max_drop: of the gate's
-    metric, max_flip_rate: share of rows with another answer in the search, both against the model before compression.
-    students: auto may prune and distil, which trains. epochs: of a student's training. minutes: after which a search tries
-    nothing new.
+    metric, max_flip_rate: share of rows (of tokens, for tags) with another answer in the search, both against the model
+    before compression. students: auto may prune and distil, which trains. epochs: of a student's training. minutes: after
+    which a search tries nothing new.
     """
 
     variants: Annotated[tuple[Form, ...], Field(min_length=1)] = ("int8", "fp32")

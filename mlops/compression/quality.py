@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mlops.config import PipelineConfig
-from mlops.judging.answers import Rows, paired
+from mlops.judging.answers import Rows, flips, paired
 from mlops.judging.calibration import calibration
 from mlops.judging.slices import declared, parts
 from mlops.rows import load_rows
@@ -21,9 +19,9 @@ _LEVEL = 0.025  # one-sided: intervals of 95%
 
 @dataclass(frozen=True)
 class Quality:
-    """drop: fp32's metric minus the file's, (value, low, high). flips: share of rows with another answer. worst: the part
-    of the rows whose share of right answers fell most. ece: expected calibration error. faults: what is not allowed, each
-    in words; none is good enough."""
+    """drop: fp32's metric minus the file's, (value, low, high). flips: share of answers that are other ones, of tokens their
+    tags. worst: the part of the rows whose share of right answers fell most. ece: expected calibration error. faults: what
+    is not allowed, each in words; none is good enough."""
 
     drop: tuple[float, float, float]
     flips: float
@@ -42,15 +40,15 @@ def quality(config: PipelineConfig, evaluation: Evaluation, reference: Rows) -> 
     task, rows, rules = get(config.task_key), load_rows(evaluation), config.gate
     few = rules.model_copy(update={"resamples": _DRAWS})
     lost = paired(task, reference, rows, evaluation.outputs, few, _LEVEL)
-    flips = float(np.mean([one != other for one, other in zip(rows.predicted, reference.predicted, strict=True)]))
+    changed = flips(task, rows.predicted, reference.predicted)
     section = config.compress
     faults = []
     if lost.value > section.max_drop:
         faults.append(
             f"{rules.metric} drops by {lost.value:.4f} ({lost.low:+.4f} to {lost.high:+.4f}), allowed {section.max_drop:g}"
         )
-    if flips > section.max_flip_rate:
-        faults.append(f"{flips:.1%} of the answers change, allowed {section.max_flip_rate:.1%}")
+    if changed > section.max_flip_rate:
+        faults.append(f"{changed:.1%} of the answers change, allowed {section.max_flip_rate:.1%}")
     if rules.max_slice_drop is not None and rules.slices:
         bad = [one for one in declared(task, few, rows, reference, evaluation.outputs) if one.outcome == "fail"]
         faults += [
@@ -60,7 +58,7 @@ def quality(config: PipelineConfig, evaluation: Evaluation, reference: Rows) -> 
     _, error = calibration(task, rows, evaluation.outputs)
     ece = error.value if error else None
     return Quality(
-        (lost.value, lost.low, lost.high), flips, _worst(rows, reference, rules.min_slice_rows), ece, tuple(faults)
+        (lost.value, lost.low, lost.high), changed, _worst(rows, reference, rules.min_slice_rows), ece, tuple(faults)
     )
 
 

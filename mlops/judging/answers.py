@@ -15,6 +15,22 @@ from mlops.statistics.paired import Difference, Extremes, difference
 from mlops.tasks.base import Judged, Task
 
 
+def flips(task: Task, one: Sequence[str], other: Sequence[str]) -> float:
+    """Share of labels that differ between two models' answers to the same rows: of a row's one, or of its tokens' tags.
+
+    Raises ValueError for other numbers of rows.
+    """
+    if task.kind != "tokens":
+        return float(np.mean([mine != its for mine, its in zip(one, other, strict=True)])) if len(one) else 0.0
+    changed = total = 0
+    for mine, its in zip(one, other, strict=True):
+        ours, theirs = mine.split(), its.split()
+        total += max(len(ours), len(theirs))
+        changed += sum(tag != its_tag for tag, its_tag in zip(ours, theirs, strict=False))
+        changed += abs(len(ours) - len(theirs))
+    return changed / max(1, total)
+
+
 @dataclass(frozen=True)
 class Rows:
     """One model's answers to frozen rows, in the order of their ids, [n] each.

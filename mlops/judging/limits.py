@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from mlops.judging.answers import paired
+from mlops.judging.answers import flips, paired
 from mlops.judging.case import Case
 from mlops.types import Check
 
@@ -15,12 +13,12 @@ def limit_checks(case: Case) -> list[Check]:
     if limits is None or original is None:
         return []
     lost = paired(case.task, original, case.candidate, case.outputs, case.rules)
-    pairs = zip(case.candidate.predicted, original.predicted, strict=True)
-    flips = float(np.mean([one != other for one, other in pairs]))
+    changed = flips(case.task, case.candidate.predicted, original.predicted)
+    what = "tags" if case.task.kind == "tokens" else "labels"
     latency, evaluation = case.evaluation.latency, case.evaluation
     return [
         _limit("metric_drop", lost.value, limits.max_drop, "", f"interval {lost.low:+.4f} to {lost.high:+.4f}"),
-        _limit("label_flips", flips, limits.max_flips, "", "share of rows with another label than the original's"),
+        _limit("label_flips", changed, limits.max_flips, "", f"share of {what} other than the original's"),
         _limit("p95_ms", latency.p95 if latency else None, limits.p95_ms, " ms", "one row at a time"),
         _limit("size_mb", evaluation.size / 1e6, limits.max_size_mb, " MB"),
     ]

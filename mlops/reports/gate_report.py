@@ -69,7 +69,7 @@ def _environment() -> Any:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_final
     )
-    tools = (words.clip, words.named, words.cell, words.spread, words.number, words.signed)
+    tools = (words.answer, words.clip, words.named, words.cell, words.spread, words.number, words.signed)
     more = (words.plain, words.count, words.share, words.points, words.known, telling.some)
     environment.globals |= {tool.__name__: tool for tool in (*tools, *more)}
     environment.globals |= {"pick": telling, "tones": ("pass", "fail", "warn", "inconclusive")}

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from mlops.data.tags import entities
+
 NOTHING = "–"
 # Characters that are no text in HTML or YAML, and single surrogates, which no encoding writes.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -24,6 +26,9 @@ METRICS = {
     "map": "how far up all right answers stand, on average",
     "ndcg": "how far up the right answers stand, with the first places counting most",
 }
+
+
+_TAG = re.compile(r"O|[BI]-\S+")
 
 
 def known(value: Any) -> TypeGuard[float]:
@@ -87,6 +92,15 @@ def clip(text: Any, most: int = 300) -> str:
     """At most so many characters of it, and how many there are."""
     text = clean(text)
     return text if len(text) <= most else f"{text[:most].rstrip()}… ({len(text):,} characters)"
+
+
+def answer(cell: Any, text: Any) -> str:
+    """A label cell for a reader: tags of a text's tokens as the entities that they are, another one as it is written."""
+    tags, tokens = str(cell).split(" "), str(text or "").split(" ")
+    if len(tags) == 1 or len(tags) != len(tokens) or not all(_TAG.fullmatch(tag) for tag in tags):
+        return clip(cell, 120)
+    found = [f"{kind} “{' '.join(tokens[start:end])}”" for kind, start, end in entities(tags)]
+    return clip(", ".join(found) or "no entity", 300)
 
 
 def named(name: Any) -> str:

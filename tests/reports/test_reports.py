@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlops import config
-from mlops.reports import gate_report, plots, table
+from mlops.reports import gate_report, plots, table, words
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -127,3 +127,19 @@ def test_labels_with_dollars_are_labels_and_no_formulas(tmp_path: Path) -> None:
     names = ["$_$", "under $100_or_$200", "cost $% of $"]
     plots.confusion_matrix(names, names[::-1], names, tmp_path / "matrix.png")
     assert (tmp_path / "matrix.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "said"),
+    [
+        ("O B-person I-person O B-place", "saw Ed Sheeran in Paris", "person “Ed Sheeran”, place “Paris”"),
+        ("O O O", "nobody is here", "no entity"),
+        ("negative", "late again", "negative"),
+        ("O", "O", "O"),
+        ('["a", "b"]', "two words", '["a", "b"]'),
+        ("O B-person", "three tokens here", "O B-person"),
+        ("B-person O", None, "B-person O"),
+    ],
+)
+def test_tags_are_told_as_the_entities_that_they_are(cell: str, text: str | None, said: str) -> None:
+    assert words.answer(cell, text) == said

@@ -70,6 +70,18 @@ def test_the_first_champion_needs_the_floor_and_the_baseline() -> None:
     assert outcomes(low) == {"min_rows": "pass", "looks": "pass", "floor": "fail", "majority_baseline": "pass"}
 
 
+def test_the_majority_of_tags_is_no_entity_anywhere() -> None:
+    cells = ("O B-place", "O O", "B-place I-place") * 40
+    ids = tuple(f"{number:04}" for number in range(len(cells)))
+    metric = Metric(value=1, low=1, high=1, n=len(cells))
+    found = evaluation(0).model_copy(update={"metrics": {"f1": metric}, "outputs": ("O", "B-place", "I-place")})
+    rules = RULES.model_copy(update={"metric": "f1", "floor": 0.0})
+    verdict = judge(Case(get("token-classification"), rules, found, Rows(ids, cells, cells), None)).verdict
+    (check,) = (check for check in verdict.checks if check.name == "majority_baseline")
+    assert check.outcome == "pass"
+    assert check.detail.startswith("no entity anywhere reaches f1 0.0000")
+
+
 def test_a_model_that_always_answers_the_same_does_not_beat_the_majority_class() -> None:
     constant = Rows(IDS, LABELS, ("a",) * len(IDS))
     verdict = judged(evaluation(200), constant, None, RULES.model_copy(update={"floor": 0.0}))

@@ -99,6 +99,7 @@ def _baseline_check(case: Case, name: str, predicted: Any, value: float, gap: Di
     what = name
     if name == "majority":
         what = f"always {predicted[0][:100]!r}" if len(set(predicted)) == 1 else "an order by chance"
+        what = "no entity anywhere" if case.task.kind == "tokens" else what
     detail = (
         f"{what} reaches {case.rules.metric} {value:.4f}; the gain over it is {gap.value:+.4f}, at least {gap.low:+.4f}"
     )

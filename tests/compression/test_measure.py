@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
+from grafts import heavy
 from tiny import tiny_models, tiny_rows
 
 from mlops.compression.measure import measure
@@ -19,30 +16,8 @@ from mlops.errors import UserError
 TEXTS = [row["text"] for row in tiny_rows(60, seed=4)]
 
 
-def heavy(tmp_path: Path) -> Path:
-    """The fp32 package with some hundred times its work behind the logits, which stay as they are."""
-    folder = Path(shutil.copytree(tiny_models()["fp32"], tmp_path / "heavy"))
-    (folder / "manifest.json").unlink(missing_ok=True)
-    (folder / "model.onnx").chmod(0o644)
-    model = onnx.load(folder / "model.onnx")
-    for node in model.graph.node:
-        node.output[:] = ["before" if name == "logits" else name for name in node.output]
-    width, size = 3, 2048
-    weights = {"in": np.zeros((width, size), np.float32), "wide": np.zeros((size, size), np.float32)}
-    weights["out"] = np.zeros((size, width), np.float32)
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
-    names = ["h0", *(f"h{number}" for number in range(1, 11))]
-    model.graph.node.append(helper.make_node("MatMul", ["before", "in"], ["h0"]))
-    for one, other in pairwise(names):
-        model.graph.node.append(helper.make_node("MatMul", [one, "wide"], [other]))
-    model.graph.node.append(helper.make_node("MatMul", [names[-1], "out"], ["more"]))
-    model.graph.node.append(helper.make_node("Add", ["before", "more"], ["logits"]))
-    onnx.save(model, folder / "model.onnx")
-    return folder
-
-
 def test_packages_are_measured_against_the_first(tmp_path: Path) -> None:
-    folders = {"fp32": tiny_models()["fp32"], "int8": tiny_models()["int8"], "heavy": heavy(tmp_path)}
+    folders = {"fp32": tiny_models()["fp32"], "int8": tiny_models()["int8"], "heavy": heavy(tmp_path / "heavy")}
     found = measure(folders, TEXTS, 1.5)
     assert list(found) == ["fp32", "int8", "heavy"]
     for name, own in found.items():

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
+from grafts import neighbourly, short_sighted
 from tiny import tiny_models, tiny_rows
 
 from mlops.errors import UserError
@@ -24,39 +21,6 @@ ODD = len(odd("text"))
 
 def failed(proof: Proof) -> list[str]:
     return [check.name for check in proof.checks if check.outcome == "fail"]
-
-
-def changed(tmp_path: Path, *nodes: onnx.NodeProto, **constants: np.ndarray) -> Path:
-    """The fp32 package with nodes behind its logits, which they take as "before" and give as "logits"."""
-    folder = Path(shutil.copytree(tiny_models()["fp32"], tmp_path / "changed"))
-    (folder / "manifest.json").unlink(missing_ok=True)
-    (folder / "model.onnx").chmod(0o644)
-    model = onnx.load(folder / "model.onnx")
-    for node in model.graph.node:
-        node.output[:] = ["before" if name == "logits" else name for name in node.output]
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    model.graph.node.extend(nodes)
-    onnx.save(model, folder / "model.onnx")
-    return folder
-
-
-def neighbourly(tmp_path: Path) -> Path:
-    """Its answers move with the mean of the batch."""
-    mean = helper.make_node("ReduceMean", ["before"], ["mean"], axes=[0], keepdims=1)
-    return changed(tmp_path, mean, helper.make_node("Add", ["before", "mean"], ["logits"]))
-
-
-def short_sighted(tmp_path: Path) -> Path:
-    """No number comes of sequences of fewer than three tokens."""
-    nodes = [
-        helper.make_node("Shape", ["input_ids"], ["shape"], start=1, end=2),
-        helper.make_node("Cast", ["shape"], ["length"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Sub", ["length", "three"], ["more"]),
-        helper.make_node("Sqrt", ["more"], ["root"]),
-        helper.make_node("Mul", ["root", "nothing"], ["zero"]),
-        helper.make_node("Add", ["before", "zero"], ["logits"]),
-    ]
-    return changed(tmp_path, *nodes, three=np.float32([3]), nothing=np.float32([0]))
 
 
 def test_a_good_package_holds_and_says_what_it_costs() -> None:
@@ -105,7 +69,7 @@ def test_answers_other_than_those_that_were_judged_fail() -> None:
 def test_a_package_that_answers_otherwise_alone_fails(
     tmp_path: Path, made: Callable[[Path], Path], names: list[str], said: str
 ) -> None:
-    proof = prove(made(tmp_path), TEXTS)
+    proof = prove(made(tmp_path / "grafted"), TEXTS)
     found = failed(proof)
     assert all(any(each.startswith(name) for each in found) for name in names), found
     assert said in " ".join(check.detail for check in proof.checks if check.outcome == "fail")

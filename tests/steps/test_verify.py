@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
+from grafts import short_sighted
 from tiny import TRAINED, tiny_artifact, tiny_config, tiny_models, tiny_snapshot
 
 from mlops.config_behaviour import BehaviourGroup
@@ -27,27 +24,8 @@ def snapshot() -> Snapshot:
     return tiny_snapshot(tiny_models()["base"])
 
 
-def short_sighted(folder: Path) -> ModelArtifact:
-    """int8 that answers every row of the snapshot and not an empty text: no number comes of fewer than three tokens."""
-    package = Path(shutil.copytree(tiny_models()["int8"], folder / "package"))
-    (package / "manifest.json").unlink(missing_ok=True)
-    (package / "model.onnx").chmod(0o644)
-    model = onnx.load(package / "model.onnx")
-    for node in model.graph.node:
-        node.output[:] = ["before" if name == "logits" else name for name in node.output]
-    weights = {"three": np.float32([3]), "nothing": np.float32([0])}
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
-    model.graph.node.extend(
-        [
-            helper.make_node("Shape", ["input_ids"], ["shape"], start=1, end=2),
-            helper.make_node("Cast", ["shape"], ["length"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Sub", ["length", "three"], ["more"]),
-            helper.make_node("Sqrt", ["more"], ["root"]),
-            helper.make_node("Mul", ["root", "nothing"], ["zero"]),
-            helper.make_node("Add", ["before", "zero"], ["logits"]),
-        ]
-    )
-    onnx.save(model, package / "model.onnx")
+def broken(folder: Path) -> ModelArtifact:
+    package = short_sighted(folder / "package", "int8")
     return tiny_artifact("int8").model_copy(update={"files": open_store().put(package, "model")})
 
 
@@ -71,7 +49,7 @@ def test_a_file_that_passes_is_proved_and_ships(snapshot: Snapshot) -> None:
 
 
 def test_a_file_that_fails_its_proof_does_not_ship(snapshot: Snapshot, tmp_path: Path) -> None:
-    found = verified(snapshot, short_sighted(tmp_path), tiny_artifact("fp32"))
+    found = verified(snapshot, broken(tmp_path), tiny_artifact("fp32"))
     assert found.verdicts["int8"].outcome == "pass"
     assert found.proofs["int8"].outcome == "fail"
     assert any("not finite" in check.name and "empty" in check.detail for check in found.proofs["int8"].checks)
@@ -80,7 +58,7 @@ def test_a_file_that_fails_its_proof_does_not_ship(snapshot: Snapshot, tmp_path:
 
 
 def test_without_another_file_nothing_ships(snapshot: Snapshot, tmp_path: Path) -> None:
-    assert verified(snapshot, short_sighted(tmp_path)).chosen is None
+    assert verified(snapshot, broken(tmp_path)).chosen is None
 
 
 def test_behaviour_cases_are_asked_too(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlops.compression.graph import load
+from mlops.compression.heads import drop_silent
+from mlops.compression.unfuse import take_apart
+
 log = logging.getLogger("evergreen")
 
 OPSET = 17
 _FUSED = ("Attention", "MultiHeadAttention", "SkipLayerNormalization", "LayerNormalization", "BiasGelu", "Gelu")
+# What is left in a graph where a fusion was not found, and which one.
+_UNFUSED = {"Softmax": "attention", "Erf": "Gelu", "ReduceMean": "LayerNormalization"}
 
 
 def export(model: Any, path: Path, inputs: Sequence[str]) -> dict[str, int]:
@@ -31,8 +38,16 @@ def export(model: Any, path: Path, inputs: Sequence[str]) -> dict[str, int]:
     attention = found.get("Attention", 0) + found.get("MultiHeadAttention", 0)
     if attention < layers:
         log.warning("export: attention fused in %d of %d layers; inference will be slower", attention, layers)
+    elif lost := [f"{name} in {count} places" for name, count in unfused(path).items()]:
+        log.warning("export: not fused: %s; inference will be slower", ", ".join(lost))
     log.info("export: fused %s", ", ".join(f"{name} {count}" for name, count in found.items()) or "nothing")
     return found
+
+
+def unfused(path: Path) -> dict[str, int]:
+    """Which fusions a file's graph lacks, and in how many places."""
+    counts = Counter(_UNFUSED[node.op_type] for node in load(path).graph.node if node.op_type in _UNFUSED)
+    return dict(counts)
 
 
 def trace(model: Any, path: Path, inputs: Sequence[str]) -> None:
@@ -72,7 +87,11 @@ def trace(model: Any, path: Path, inputs: Sequence[str]) -> None:
 
 
 def fuse(path: Path, config: Any) -> dict[str, int]:
-    """Rewrites the file with onnxruntime's transformer fusions; returns their numbers, those found only."""
+    """Rewrites the file with onnxruntime's transformer fusions; returns their numbers, those found only.
+
+    Heads that pruning silenced are cut out ("silent heads" tells how many); what a processor computes faster in parts is
+    taken apart again (mlops.compression.unfuse).
+    """
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
 
@@ -88,8 +107,10 @@ def fuse(path: Path, config: Any) -> dict[str, int]:
             opt_level=0,
         )
         counts: dict[str, int] = optimised.get_fused_operator_statistics()
+        counts["silent heads"] = drop_silent(optimised.model)
+        take_apart(optimised.model)
         optimised.save_model_to_file(str(path))
-    return {name: counts[name] for name in _FUSED if counts.get(name)}
+    return {name: counts[name] for name in (*_FUSED, "silent heads") if counts.get(name)}
 
 
 @contextmanager

@@ -30,8 +30,9 @@ class Measured(Value):
     """What one package costs.
 
     p50, p95, p99: milliseconds of one row at a time, as rows come. by_length: the same for a short, a median and a long row
-    (5th, 50th, 95th percentile by tokens). throughput: rows a second in slices of the batches by length that the rows give,
-    so of the rows' own lengths. ratio: its throughput against the first package's, the median over the rounds of both in
+    (5th, 50th, 95th percentile by tokens). p50_ratio: p50 against the first package's in the same race; like all of these a
+    point estimate. throughput: rows a second in groups of rows of similar length, which come as often as the rows' own
+    lengths have it. ratio: its throughput against the first package's, the median over the rounds of both in
     the same round; ratio_low, ratio_high: the median's interval by order statistics, 95% from 6 rounds on. memory_mb:
     highest resident memory of a process that loads it and answers; model_mb: what of it came with loading and answering and
     stayed. size_mb: of the model file. load_seconds: of its Runtime.load, libraries imported. MB are 10^6 bytes.
@@ -40,6 +41,7 @@ class Measured(Value):
     p50: float
     p95: float
     p99: float
+    p50_ratio: float
     by_length: dict[str, Percentiles]
     throughput: float
     ratio: float

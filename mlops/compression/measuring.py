@@ -14,6 +14,7 @@ import numpy as np
 
 from mlops.cost.processes import peak
 from mlops.serving.apart import answer_apart
+from mlops.serving.cpu import threads
 from mlops.serving.runtime import BATCH_TOKENS, Runtime
 from mlops.tasks.base import Item
 from mlops.training.batches import by_length
@@ -21,7 +22,8 @@ from mlops.training.batches import by_length
 CLASSES = {"short": 5, "median": 50, "long": 95}  # percentiles of the rows by tokens
 _ROUNDS = 3  # at least
 _WANTED_ROUNDS = 9
-_FEWEST_ROWS = 8  # of a batch
+_FEWEST_ROWS = 8  # of the batch that warms up
+_GOLDEN = (5**0.5 - 1) / 2
 _MOST_REPEATS = 8  # of a row of each length, in a round; of rows as they come four times as many
 _CONFIDENCE = 0.95
 
@@ -84,10 +86,10 @@ def race(folders: Sequence[Path], items: Sequence[Any], seconds: float, seed: in
 
 
 def run(lap: Lap, racers: list[Racer]) -> None:
-    """One round: slice by slice all packages in turn, there and back again, so that what drifts meets all alike."""
+    """One round: group by group all packages in turn, there and back again, so that what drifts meets all alike."""
     for racer in racers:
         racer.start_round()
-    for rows in lap.slices:
+    for rows in lap.groups:
         for racer in racers:
             racer.batch(rows)
         racers.reverse()
@@ -98,43 +100,43 @@ def run(lap: Lap, racers: list[Racer]) -> None:
 
 
 class Lap(NamedTuple):
-    """What every package is asked in one round. slices: rows of similar length. singles: rows of each length, and as they
+    """What every package is asked in one round. groups: rows of similar length. singles: rows of each length, and as they
     come under the name ""."""
 
-    slices: list[list[Item]]
+    groups: list[list[Item]]
     singles: dict[str, list[Item]]
 
 
 class Course:
-    """Slices of the batches that the runtime cuts from all rows, and single rows."""
+    """Groups of rows of similar length, each as much as keeps the runtime's threads busy, and single rows."""
 
     def __init__(self, items: Sequence[Item], lengths: Sequence[int]) -> None:
         order = sorted(range(len(items)), key=lambda row: lengths[row])
         places = {name: order[round(part / 100 * (len(items) - 1))] for name, part in CLASSES.items()}
         self.classes = {name: items[place] for name, place in places.items()}
         self.tokens = {name: lengths[place] for name, place in places.items()}
-        self.items, self._batches = items, by_length(lengths, BATCH_TOKENS)
-        self._laps, self._rows, self._repeats = 0, _FEWEST_ROWS, 1
+        self.items, self._groups = items, by_length(lengths, BATCH_TOKENS * threads())
+        self._laps, self._count, self._repeats = 0, 1, 1
 
     def fit(self, seconds_per_row: float, seconds_per_single: float, seconds: float) -> None:
-        """Half of a lap's seconds are for batches, half for single rows."""
-        self._rows = max(_FEWEST_ROWS, round(seconds / 2 / seconds_per_row))
+        """Half of a lap's seconds are for groups, half for single rows."""
+        rows = seconds / 2 / seconds_per_row
+        self._count = min(len(self._groups), max(1, round(rows * len(self._groups) / len(self.items))))
         repeats = round(seconds / 2 / seconds_per_single / (len(CLASSES) + 4))
         self._repeats = min(_MOST_REPEATS, max(1, repeats))
 
     def lap(self) -> Lap:
-        """The next rows. Every lap has the same mix of lengths: of each batch, or of some evenly spread, a slice in turn."""
-        count = min(len(self._batches), max(1, self._rows // _FEWEST_ROWS))
-        size, laps, spread = max(1, self._rows // count), self._laps, len(self._batches) / count
-        slices = []
-        for number in range(count):
-            batch = self._batches[int(number * spread) + laps % max(1, int(spread))]
-            start = laps * size % max(1, len(batch) - size + 1)
-            slices.append([self.items[row] for row in batch[start : start + size]])
+        """The next rows: whole groups, evenly spread over the lengths. Over the laps every group comes equally often, so that
+        short rows, of which a group has many, and long ones count as often as they are there."""
+        size, count = len(self._groups), self._count
+        # From lap to lap by the golden ratio: the groups of few laps too are spread over all.
+        first = int(self._laps * _GOLDEN * size)
+        chosen = [self._groups[(first + number * size // count) % size] for number in range(count)]
         step = 4 * self._repeats
-        came = [self.items[place % len(self.items)] for place in range(laps * step, (laps + 1) * step)]
+        came = [self.items[place % len(self.items)] for place in range(self._laps * step, (self._laps + 1) * step)]
         self._laps += 1
-        return Lap(slices, {"": came} | {name: [item] * self._repeats for name, item in self.classes.items()})
+        groups = [[self.items[row] for row in rows] for rows in chosen]
+        return Lap(groups, {"": came} | {name: [item] * self._repeats for name, item in self.classes.items()})
 
 
 class Racer:
@@ -143,7 +145,7 @@ class Racer:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._rows = 0
-        self._rounds: list[float] = []  # seconds in slices
+        self._rounds: list[float] = []  # seconds in groups
         self._singles: dict[str, list[float]] = {name: [] for name in ("", *CLASSES)}
 
     def warm_up(self, course: Course) -> tuple[float, float]:
@@ -176,6 +178,7 @@ class Racer:
         low, high = median_interval(ratios)
         classes = {name: {"tokens": course.tokens[name], **_percentiles(self._singles[name])} for name in CLASSES}
         return _percentiles(self._singles[""]) | {
+            "p50_ratio": float(np.median(self._singles[""]) / np.median(first._singles[""])),
             "by_length": classes,
             "throughput": self._rows / sum(self._rounds),
             "ratio": float(np.median(ratios)),

@@ -140,6 +140,7 @@ def _fix(model: Any, ranges: Ranges) -> None:
     graph = model.graph
     uses = readers(graph)
     made = {name: node for node in graph.node for name in node.output}
+    vectors = {entry.name for entry in graph.initializer if len(entry.dims) == 1}
     nodes: list[Any] = []
     for node in graph.node:
         if node.op_type == "DynamicQuantizeLinear":
@@ -148,16 +149,20 @@ def _fix(model: Any, ranges: Ranges) -> None:
                 graph.initializer.append(numpy_helper.from_array(array, name))
             nodes.append(helper.make_node("QuantizeLinear", [node.input[0], scale, zero], [values], name=node.name))
         else:
-            nodes.append(_to_float(node, uses, made) if node.op_type == "MatMulInteger" else node)
+            nodes.append(_to_float(node, uses, made, vectors) if node.op_type == "MatMulInteger" else node)
     replaced = {node.output[0] for node in nodes if node.op_type == "MatMulIntegerToFloat"}
     del graph.node[:]
-    graph.node.extend(node for node in nodes if node.op_type != "Mul" or node.output[0] not in replaced)
+    # What made these outputs before: a Mul, or the Add of a bias behind it.
+    graph.node.extend(node for node in nodes if node.op_type not in ("Mul", "Add") or node.output[0] not in replaced)
     declare(model)
     prune(graph)
 
 
-def _to_float(node: Any, uses: dict[str, list[Any]], made: dict[str, Any]) -> Any:
-    """Mul(Cast(MatMulInteger(x, w)), Mul(x's scale, w's scale)) as one node."""
+def _to_float(node: Any, uses: dict[str, list[Any]], made: dict[str, Any], vectors: set[str]) -> Any:
+    """Mul(Cast(MatMulInteger(x, w)), Mul(x's scale, w's scale)) and the bias added to it, if one is, as one node.
+
+    vectors: names of constants that a bias may be.
+    """
     from onnx import helper
 
     values, weights, *zeros = node.input
@@ -165,6 +170,10 @@ def _to_float(node: Any, uses: dict[str, list[Any]], made: dict[str, Any]) -> An
     (result,) = uses[cast.output[0]]
     scales = made[next(name for name in result.input if name != cast.output[0])].input
     inputs = [values, weights, *scales, *zeros]
+    after = uses.get(result.output[0], [])
+    if len(zeros) == 2 and len(after) == 1 and after[0].op_type == "Add":
+        (result,) = after if (bias := [name for name in after[0].input if name in vectors]) else (result,)
+        inputs += bias
     return helper.make_node("MatMulIntegerToFloat", inputs, [result.output[0]], name=node.name, domain="com.microsoft")
 
 

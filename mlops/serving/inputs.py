@@ -44,13 +44,20 @@ class Encoder:
             raise UserError(f"{folder} has no {TOKENIZER}")
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises plain Exception
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # tokenizers raises plain Exception, and panics, which are none
             raise UserError(f"{path} is not a tokenizer: {error}") from None
         # The file may pad to a fixed length and cut at another one.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(package.max_length)
         self._longest = package.max_length
         self._pieces = Pieces(self._tokenizer, package.max_length) if task.kind == "tokens" else None
+
+    @property
+    def highest(self) -> int:
+        """The highest token id that the tokenizer can give."""
+        return max(self._tokenizer.get_vocab().values(), default=0)
 
     def encode(self, items: Sequence[Item]) -> Encoded:
         """Token ids, special ones included, none longer than max_length; tokens in windows."""
@@ -112,12 +119,23 @@ def in_batches(
     Batches are cut by length so that little is padding. batch_tokens: most tokens of a batch, padding included; a longer
     sequence is a batch of its own.
     """
+    batches = by_length([len(each) for each in ids], batch_tokens)
+    logits = [forward(padded(ids, package, rows, seconds)) for rows in batches]
+    return in_order(ids, batches, logits)
+
+
+def padded(ids: Sequence[Ids], package: Package, rows: Sequence[int], seconds: Sequence[int] | None = None) -> Arrays:
+    """The model's inputs of the sequences at these positions."""
+    chosen = None if seconds is None else [seconds[row] for row in rows]
+    return pad([ids[row] for row in rows], package.pad_id, package.inputs, chosen)
+
+
+def in_order(ids: Sequence[Ids], batches: Sequence[Sequence[int]], logits: Sequence[Logits]) -> list[Logits]:
+    """Logits per sequence from those of batches of positions; of tokens without those of the padding."""
     found: list[Any] = [None] * len(ids)
-    for rows in by_length([len(each) for each in ids], batch_tokens):
-        chosen = None if seconds is None else [seconds[row] for row in rows]
-        logits = forward(pad([ids[row] for row in rows], package.pad_id, package.inputs, chosen))
-        for row, values in zip(rows, logits, strict=True):
-            found[row] = values[: len(ids[row])] if logits.ndim == 3 else values
+    for rows, batch in zip(batches, logits, strict=True):
+        for row, values in zip(rows, batch, strict=True):
+            found[row] = values[: len(ids[row])] if batch.ndim == 3 else values
     return found
 
 

@@ -13,22 +13,24 @@ from typing import Any
 import numpy as np
 
 from mlops.errors import UserError
+from mlops.serving.compute import Compute
 from mlops.serving.cpu import threads as usable_threads
-from mlops.serving.inputs import Arrays, Encoder, by_item, in_batches, tempered
+from mlops.serving.inputs import Encoded, Encoder, by_item, in_order, padded, tempered
 from mlops.serving.package import MODEL, PACKAGE, TOKENIZER, Package, read_package
-from mlops.serving.session import check_inside, open_session
+from mlops.serving.session import check_inside
 from mlops.store import MANIFEST, check_manifest
 from mlops.tasks import get
 from mlops.tasks.base import Item, Logits
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
+_LONGEST_PROBE = 2048  # tokens: memory grows with their square
 
 
 class Runtime:
     """One loaded model. Calls may come from several threads at once."""
 
-    def __init__(self, package: Package, encoder: Encoder, session: Any) -> None:
-        self._package, self._encoder, self._session = package, encoder, session
+    def __init__(self, package: Package, encoder: Encoder, compute: Compute) -> None:
+        self._package, self._encoder, self._compute = package, encoder, compute
         self.task = get(package.task)
         self.package: dict[str, Any] = package.model_dump(mode="json")
         self.labels = package.labels
@@ -50,9 +52,9 @@ class Runtime:
             manifest = _read_manifest(folder / MANIFEST)
             check_inside(folder, manifest["files"])
             check_manifest(folder, manifest)
-        session = open_session(folder / MODEL, usable_threads() if threads is None else threads)
-        _check_fits(folder, package, session)
-        runtime = cls(package, Encoder(folder, package, get(package.task)), session)
+        compute = Compute(folder / MODEL, usable_threads() if threads is None else threads)
+        _check_fits(folder, package, compute.session)
+        runtime = cls(package, Encoder(folder, package, get(package.task)), compute)
         runtime._probe(folder)
         return runtime
 
@@ -65,9 +67,14 @@ class Runtime:
             raise TypeError("found one text, allowed is a list of texts")
         if not len(items):
             return []
-        encoded = self._encoder.encode(items)
-        found = in_batches(encoded.input_ids, self._package, batch_tokens, self._forward, encoded.seconds)
-        return tempered(by_item(encoded, found), self._package)
+        return self.compute(self._encoder.encode(items), batch_tokens)
+
+    def compute(self, encoded: Encoded, batch_tokens: int = BATCH_TOKENS) -> list[Logits]:
+        """The same from what the encoder made of the items."""
+        ids = encoded.input_ids
+        batches = self._compute.cut([len(each) for each in ids], batch_tokens)
+        logits = self._compute.run(batches, lambda rows: padded(ids, self._package, rows, encoded.seconds))
+        return tempered(by_item(encoded, in_order(ids, batches, logits)), self._package)
 
     def predict(self, asked: Sequence[Any]) -> list[Any]:
         """One answer per text, pair of texts or list of tokens, as the task's `decode` gives them.
@@ -92,28 +99,29 @@ class Runtime:
         self.predict([("warm", "up") if self.task.kind == "pair" else "warm up"])
 
     def _probe(self, folder: Path) -> None:
-        """A short and a long question at once; UserError where it cannot answer them: no request should find that out."""
-        words = ["word"] * min(self._package.max_length, BATCH_TOKENS)
+        """A short and a long question at once, and the highest token of the vocabulary beside padding; UserError where it
+        cannot answer them: no request should find that out."""
+        words = ["word"] * min(self._package.max_length, _LONGEST_PROBE)
         long: Any = " ".join(words)
         asked: list[Any] = ["a", words] if self.task.kind == "tokens" else ["a", long]
         if self.task.kind == "pair":
             asked = [("a", "b"), (long, long)]
+        ends = [np.array([self._encoder.highest], dtype=np.int32)]
+        ends.append(np.repeat(ends[0], min(3, self._package.max_length)))
         try:
             found = self.logits([self.task.asked(each) for each in asked])
+            found += list(self._compute.run([[0, 1]], lambda rows: padded(ends, self._package, rows))[0])
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # the tokenizer's panics are no Exception
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise UserError(f"{folder} cannot answer a question of {len(words)} tokens: {reason}") from None
+            what = f"a question of {len(words)} tokens, or token {self._encoder.highest} beside padding"
+            raise UserError(f"{folder} cannot answer {what}: {reason}") from None
         for values in found:
             if values.shape[-1:] != (len(self.labels),):
                 raise UserError(f"{folder} gives logits {list(values.shape)}, it has {len(self.labels)} labels")
             if not np.isfinite(values).all():
                 raise UserError(f"{folder} gives logits that are no numbers: {values.ravel()[:5].tolist()}")
-
-    def _forward(self, arrays: Arrays) -> Logits:
-        result: Logits = self._session.run(["logits"], arrays)[0]
-        return result
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import Any
 from mlops.errors import UserError
 from mlops.serving.onnx_file import check_onnx
 
+# On a processor their results are slower than what they replace: see mlops.compression.unfuse.
+_NOT_FUSED = ["SkipLayerNormFusion", "BiasGeluFusion"]
+
 
 def open_session(path: Path, threads: int) -> Any:
     """An onnxruntime session on the CPU with so many threads.
@@ -25,7 +28,9 @@ def open_session(path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_NOT_FUSED
+        )
     except Exception as error:  # onnxruntime has a class per fault, none of them public
         raise UserError(f"{path} cannot be loaded: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from grafts import heavy
 from tiny import tiny_models, tiny_rows
 
+from mlops.compression import measuring
 from mlops.compression.measure import measure
 from mlops.compression.measuring import CLASSES, Course, median_interval
 from mlops.errors import UserError
@@ -58,14 +60,21 @@ def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
     assert held / 2000 > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 2000)
 
 
-def test_every_round_has_the_same_mix_of_lengths() -> None:
-    lengths = [4] * 512 + [16] * 128 + [64] * 32  # three batches of 2,048 tokens
-    course = Course([f"row {number}" for number in range(len(lengths))], lengths)
-    course.fit(0.001, 0.001, 0.1)
-    of = dict(zip(course.items, lengths, strict=True))
-    laps = [course.lap() for _ in range(4)]
-    mixes = [sorted(len(rows) * of[rows[0]] for rows in lap.slices) for lap in laps]
-    assert all(mix == mixes[0] for mix in mixes)
+def test_rows_of_every_length_come_as_often_as_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "threads", lambda: 2)
+    lengths = [4] * 1024 + [16] * 256 + [64] * 64  # of each length two groups of 2,048 tokens
+    items = [f"row {number}" for number in range(len(lengths))]
+    of = dict(zip(items, lengths, strict=True))
+    for seconds in (1e-9, 1.5):  # a group a lap; several
+        course = Course(items, lengths)
+        course.fit(0.001, 0.001, seconds)
+        laps = [course.lap() for _ in range(60)]
+        assert {len(rows) * of[rows[0]] for lap in laps for rows in lap.groups} == {2048}
+        asked = Counter(of[row] for lap in laps for rows in lap.groups for row in rows)
+        total = sum(asked.values())
+        assert asked[4] / total == pytest.approx(1024 / 1344, abs=0.05)
+        assert asked[64] / total == pytest.approx(64 / 1344, abs=0.02)
+        few = {of[rows[0]] for lap in laps[:4] for rows in lap.groups}
+        assert few == {4, 16, 64}  # the first laps already have all lengths
     singles = {name: of[rows[0]] for name, rows in laps[0].singles.items() if name}
     assert singles == {"short": 4, "median": 4, "long": 16}
-    assert laps[0].slices != laps[1].slices

@@ -9,7 +9,23 @@ from pydantic import Field, field_validator
 from mlops.config_base import Section, Share
 
 Form = Literal[
-    "auto", "fp32", "fp16", "int8", "int8-static", "w8", "w4", "pruned", "pruned+int8", "student", "student+int8"
+    "auto",
+    "fp32",
+    "fp16",
+    "int8",
+    "int8-static",
+    "w8",
+    "w4",
+    "pruned",
+    "pruned+int8",
+    "pruned+int8-static",
+    "pruned+w8",
+    "pruned+w4",
+    "student",
+    "student+int8",
+    "student+int8-static",
+    "student+w8",
+    "student+w4",
 ]
 FORMS: tuple[str, ...] = get_args(Form)[1:]
 Positive = Annotated[float, Field(gt=0)]
@@ -33,7 +49,7 @@ class CompressSection(Section):
     that may do upwards, measured and judged on the validation rows, until one keeps the quality. max_drop: of the gate's
     metric, max_flip_rate: share of rows (of tokens, for tags) with another answer in the search, both against the model
     before compression. students: auto may prune and distil, which trains. epochs: of a student's training. minutes: after
-    which a search tries nothing new.
+    which a search tries nothing new and stops a training.
     """
 
     variants: Annotated[tuple[Form, ...], Field(min_length=1)] = ("int8", "fp32")

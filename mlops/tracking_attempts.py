@@ -20,6 +20,7 @@ def log_attempts(api: Any, run_id: str, attempts: Sequence[Attempt]) -> None:
         if attempt.files is None:
             continue
         params = {"variant": attempt.name, "sha256": attempt.files.sha256, "keep": ", ".join(attempt.recipe["keep"])}
+        params["fused"] = ", ".join(f"{name} {count}" for name, count in attempt.fused.items())
         model = mlflow.create_external_model(
             name=f"tried-{number:02}-{attempt.name.replace('+', '-')}",
             source_run_id=run_id,
@@ -39,5 +40,5 @@ def _metrics(attempt: Attempt) -> Iterator[tuple[str, float]]:
         value = getattr(attempt, name)
         if value is not None:
             yield f"{PREFIX}{name}", value
-    names = ("p50", "p95", "p99", "throughput", "ratio", "memory_mb", "size_mb", "load_seconds")
+    names = ("p50", "p95", "p99", "p50_ratio", "throughput", "ratio", "memory_mb", "size_mb", "load_seconds")
     yield from ((f"measured/{name}", float(attempt.measured[name])) for name in names if name in attempt.measured)

@@ -197,6 +197,7 @@ class Attempt(Value):
     not; failed could not be made; skipped was not tried. files: none where there are none. metrics: on validation. drop: of
     the gate's metric against fp32, (value, low, high); more than 0 is a loss. flips: share of rows with another answer.
     worst_slice: name, rows, drop. ece: expected calibration error. measured: what it costs, as `compression.measure` says.
+    fused: how many of which fusions its graph has. lost: whether quality, and not cost, kept it out.
     """
 
     name: str
@@ -210,6 +211,8 @@ class Attempt(Value):
     worst_slice: dict[str, Any] | None = None
     ece: float | None = None
     measured: dict[str, Any] = {}
+    fused: dict[str, int] = {}
+    lost: bool = False
     seconds: float = 0.0
 
 

@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlops.compression import known
 from mlops.compression.recipes import TABLES, Recipe
 from mlops.compression.tables import MIN_TABLE
 from mlops.config import PipelineConfig
 from mlops.errors import UserError
 from mlops.serving.package import MODEL, TOKENIZER, Package, read_package, write_package
+from mlops.store import open_store
 from mlops.tasks import get
 from mlops.tasks.base import Item
+from mlops.types import ArtifactRef
 
 _CALIBRATION_ROWS = 256
 _NEVER = 1 << 62  # a size that no table has
 
 
-class Builder:
-    """Packages below `folder`; what several recipes need is made once.
+class OutOfTime(Exception):
+    """The time of a search was over while a network was trained."""
 
-    source: the fine-tuned torch model's folder. rows: train and validation folders of the snapshot, for shapes that are
-    trained. items: validation rows, by which ranges of activations are found.
+
+class Builder:
+    """Packages below `folder`; what several recipes need is made once, and networks are trained once for all searches.
+
+    source: the fine-tuned torch model. splits: train and validation of the snapshot, for shapes that are trained. items:
+    validation rows, by which ranges of activations are found. ends: when training stops, by time.monotonic().
     """
 
     def __init__(
-        self, config: PipelineConfig, source: Path, folder: Path, rows: dict[str, Path], items: Sequence[Item]
+        self,
+        config: PipelineConfig,
+        source: ArtifactRef,
+        folder: Path,
+        splits: Mapping[str, ArtifactRef],
+        items: Sequence[Item],
+        ends: float = math.inf,
     ):
-        self._config, self._source, self._folder = config, source, folder
-        self._rows, self._items = rows, items
-        self._shapes: dict[str, Path] = {}
+        self._config, self._origin, self._folder = config, source, folder
+        self._source = open_store().fetch(source)
+        self._splits, self._items, self.ends = splits, items, ends
+        self._shapes: dict[str, tuple[Path, dict[str, int]]] = {}
 
     def fp32(self, shape: str = "full", share: float = 1.0) -> Path:
-        """The fp32 package of a shape. Raises UserError when the architecture cannot be written as ONNX."""
+        """The fp32 package of a shape. Raises UserError when the architecture cannot be written as ONNX, OutOfTime."""
+        return self._exported(shape, share)[0]
+
+    def fused(self, shape: str = "full", share: float = 1.0) -> dict[str, int]:
+        """How many of which fusions were found in its graph."""
+        return self._exported(shape, share)[1]
+
+    def _exported(self, shape: str, share: float) -> tuple[Path, dict[str, int]]:
         name = f"{shape}-{share:g}"
         if name not in self._shapes:
-            torch_folder = self._source if shape == "full" else self._trained(shape, share)
             target = self._folder / f"fp32-{name}"
-            _export(torch_folder, target)
-            self._shapes[name] = target
+            fused = _export(self._source if shape == "full" else self._trained(shape, share), target)
+            self._shapes[name] = target, fused
         return self._shapes[name]
+
+    def trained_from(self, recipe: Recipe) -> list[Any]:
+        """What a recipe's training follows from besides the model; nothing for the whole network."""
+        train, epochs = self._config.train.model_dump(mode="json"), self._config.compress.epochs
+        splits = [self._splits[split].sha256 for split in ("train", "validation") if split in self._splits]
+        return [train, epochs, self._config.gate.metric, *splits] if recipe.trains else []
 
     def make(self, recipe: Recipe, number: int) -> Path:
         """The recipe's package, with its name as the variant."""
@@ -79,28 +107,41 @@ class Builder:
             shutil.copyfile(source / MODEL, path)
 
     def _trained(self, shape: str, share: float) -> Path:
+        """The smaller torch model's folder."""
+        recipe = Recipe(shape, shape, share=share)  # type: ignore[arg-type]
+        name = known.key(self._origin.sha256, shape, share, self.trained_from(recipe))
+        return known.folder("students", name, lambda: self._train(shape, share))
+
+    def _train(self, shape: str, share: float) -> Path:
         from mlops.compression.students import student
 
-        config, target = self._config, self._folder / f"torch-{shape}-{share:g}"
+        config, target, store = self._config, self._folder / f"torch-{shape}-{share:g}", open_store()
         package = read_package(self._source)
         task = get(package.task)
-        train, validation = (task.read(self._rows[split], package.labels) for split in ("train", "validation"))
+        rows = {split: task.read(store.fetch(self._splits[split]), package.labels) for split in ("train", "validation")}
         student(
             self._source,
             target,
             shape,
             share,
-            train,
-            validation,
+            rows["train"],
+            rows["validation"],
             config.train,
             config.gate.metric,
             config.compress.epochs,
             config.train.seed,
+            report=self._in_time,
         )
         return target
 
+    def _in_time(self, values: Mapping[str, float], step: int) -> None:
+        """Hears of a training every few seconds, and ends it."""
+        if time.monotonic() > self.ends:
+            raise OutOfTime
 
-def _export(source: Path, target: Path) -> None:
+
+def _export(source: Path, target: Path) -> dict[str, int]:
+    """Writes a torch folder's fp32 package; returns the fusions."""
     from mlops.compression.export import export
     from mlops.training.models import load_model
 
@@ -108,12 +149,13 @@ def _export(source: Path, target: Path) -> None:
     target.mkdir()
     model = load_model(source, get(package.task), package.labels, attention="eager").eval()
     try:
-        export(model, target / MODEL, package.inputs)
+        fused = export(model, target / MODEL, package.inputs)
     except Exception as error:  # torch's exporter raises a kind per operator
         kind = type(model).__name__
         raise UserError(f"{kind} cannot be exported to ONNX: {type(error).__name__}: {error}") from error
     shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
     write_package(target, package.model_copy(update={"variant": "fp32"}))
+    return fused
 
 
 def calibration(folder: Path, items: Sequence[Item], rows: int = _CALIBRATION_ROWS) -> Iterator[dict[str, Any]]:

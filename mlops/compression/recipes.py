@@ -48,6 +48,12 @@ class Recipe:
         return asdict(self) | {"keep": list(self.keep)}
 
 
+def _smaller(shape: Shape) -> list[Recipe]:
+    """A trained shape by itself and with every cheaper precision."""
+    cheaper: tuple[Precision, ...] = ("int8", "int8-static", "w8", "w4")
+    return [Recipe(shape, shape, share=0.5), *(Recipe(f"{shape}+{name}", shape, name, share=0.5) for name in cheaper)]
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -57,17 +63,18 @@ RECIPES: dict[str, Recipe] = {
         Recipe("int8-static", precision="int8-static"),
         Recipe("w8", precision="w8"),
         Recipe("w4", precision="w4"),
-        Recipe("pruned", "pruned", share=0.5),
-        Recipe("pruned+int8", "pruned", "int8", share=0.5),
-        Recipe("student", "student", share=0.5),
-        Recipe("student+int8", "student", "int8", share=0.5),
+        *_smaller("pruned"),
+        *_smaller("student"),
     )
 }
 # Cheapest first. fp16 is for GPUs, which the serving runtime does not use: only a list asks for it.
 _STUDENTS = ("student+int8", "pruned+int8")
 _QUICK = ("int8", "int8-static", "w8")
+_SMALLEST = ("w4",)  # slower than int8: where a size or memory is wished for
 
 
 def ladder(section: CompressSection) -> list[Recipe]:
     """What a search tries, in order; fp32 is left out: it is what the others are compared with."""
-    return [RECIPES[name] for name in (*(_STUDENTS if section.students else ()), *_QUICK)]
+    small = section.target.size_mb is not None or section.target.memory_mb is not None
+    names = (*(_STUDENTS if section.students else ()), *_QUICK, *(_SMALLEST if small else ()))
+    return [RECIPES[name] for name in names]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mlops.compression import known
 from mlops.compression.build import Builder
 from mlops.compression.recipes import Recipe
 from mlops.serving.package import MODEL, PACKAGE, TOKENIZER
@@ -17,14 +18,22 @@ from mlops.tasks.base import Item
 _ROWS = 128
 
 
-def ranked(builder: Builder, recipe: Recipe, items: Sequence[Item]) -> list[str]:
-    """Names of the nodes of the recipe's fp32 graph, those first whose quantization moves the answers most; none without
-    items to ask."""
+def ranked(builder: Builder, recipe: Recipe, items: Sequence[Item], origin: Sequence[str]) -> list[str]:
+    """Names of the nodes of the recipe's fp32 graph, those first whose quantization moves the answers most; found once.
+
+    origin: digests of the model and of the items.
+    """
+    from mlops.serving.cpu import saturates
+
+    name = known.key(*origin, recipe.shape, recipe.share, builder.trained_from(recipe), saturates())
+    found: list[str] = known.value("rankings", name, lambda: _ranked(builder, recipe, items))
+    return found
+
+
+def _ranked(builder: Builder, recipe: Recipe, items: Sequence[Item]) -> list[str]:
     from mlops.compression.quantize import nodes
     from mlops.compression.sensitivity import sensitivity
 
-    if not items:
-        return []
     folder = builder.fp32(recipe.shape, recipe.share)
     some = items[:: max(1, len(items) // _ROWS)][:_ROWS]
 

@@ -16,7 +16,7 @@ from mlops.serving.package import read_package
 from mlops.tasks import get
 from mlops.tasks.base import Examples, Item
 from mlops.training.layers import layers
-from mlops.training.setting import Setting
+from mlops.training.setting import Reporter, Setting
 
 log = logging.getLogger("evergreen")
 
@@ -33,12 +33,14 @@ def student(
     epochs: int,
     seed: int,
     unlabelled: Sequence[Item] = (),
+    report: Reporter = lambda values, step: None,
 ) -> dict[str, Any]:
     """Writes a smaller model's folder, in the form of `source`; returns what was done.
 
     source: a fine-tuned torch model. kind: pruned (fewer attention heads and inner neurons) or student (fewer layers).
     keep: the share that is left of them. rows, validation: prepared, with the source's labels. train: how the source was trained;
-    `epochs` takes the place of its own. unlabelled: items that the teacher alone answers. Raises ValueError for another
+    `epochs` takes the place of its own. unlabelled: items that the teacher alone answers. report: as
+    mlops.training.setting has it; what it raises ends the training. Raises ValueError for another
     kind, and for an architecture that cannot be cut so; EvergreenError as `loop.train` does.
     """
     from mlops.compression.distil import asked, distil
@@ -53,7 +55,7 @@ def student(
     section = _section(train, epochs, seed)
     device = pick(section.precision)
     nothing = rules(task, section, rows, labels)
-    setting = Setting(task, package, section, metric, device, lambda values, step: None, nothing)
+    setting = Setting(task, package, section, metric, device, report, nothing)
     teacher, model = (load_model(source, task, labels) for _ in range(2))
     seed_all(seed)
     before = parameters(model)

@@ -18,43 +18,51 @@ def view(compression: Entry | None, metric: str) -> dict[str, Any]:
     than two points; reason: what was chosen and why. Without a search the rows are empty."""
     if not compression or not compression.get("attempts"):
         return {"rows": [], "front": None, "reason": ""}
-    rows = [_row(each, metric) for each in compression["attempts"]]
+    first = (compression["attempts"][0].get("measured") or {}).get("p50")
+    rows = [_row(each, metric, first) for each in compression["attempts"]]
     return {"rows": rows, "front": front(rows, metric), "reason": clip(compression.get("reason") or "", 1000)}
 
 
-def _row(each: Entry, metric: str) -> dict[str, Any]:
+def _row(each: Entry, metric: str, first: float | None) -> dict[str, Any]:
+    """first: fp32's median milliseconds. Each was measured beside fp32 in a race of its own: "time" is what it takes of fp32's
+    time there, in fp32's milliseconds here, so that all can be compared."""
     cost = each.get("measured") or {}
     recipe = each.get("recipe") or {}
     kept, calibration = recipe.get("keep") or (), recipe.get("calibration") or "minmax"
     own = {name: each.get(name) for name in ("name", "outcome", "reason", "drop", "flips", "ece", "worst_slice")}
     value = ((each.get("metrics") or {}).get(metric) or {}).get("value")
     told = {name: cost.get(name) for name in ("p50", "p95", "throughput", "ratio", "memory_mb", "size_mb")}
+    ratio = cost.get("p50_ratio")
+    told["time"] = ratio * first if known(ratio) and known(first) else told["p50"]
+    told["fused"] = ", ".join(f"{name} {count}" for name, count in (each.get("fused") or {}).items())
     own["name"] = f"{own['name']}{f', {calibration}' if calibration != 'minmax' else ''}"
     return own | told | {"kept": len(kept), "value": value}
 
 
 def dominated(row: Entry, rows: Sequence[Entry]) -> bool:
-    """Whether another one answers as well or better in less time, and is truly better in one of the two."""
+    """Whether another one is as good in quality, time and size, and truly better in one of the three."""
+
+    def place(each: Entry) -> tuple[float, float, float]:
+        return float(each["value"]), -float(each["time"]), -float(each["size_mb"] or 0)
+
+    own = place(row)
     return any(
-        other["value"] >= row["value"]
-        and other["p50"] <= row["p50"]
-        and (other["value"] > row["value"] or other["p50"] < row["p50"])
-        for other in rows
+        all(mine <= its for mine, its in zip(own, place(other), strict=True)) and own != place(other) for other in rows
     )
 
 
 def front(rows: Sequence[Entry], metric: str) -> Markup | None:
-    """The metric on validation over the median milliseconds of one row, larger points for larger files; the Pareto front is
-    a line. None where fewer than two were measured."""
-    found = [row for row in rows if known(row["value"]) and known(row["p50"])]
+    """The metric on validation over the median milliseconds of one row, larger points for larger files; the Pareto front of
+    quality, time and size is a line. None where fewer than two were measured."""
+    found = [row for row in rows if known(row["value"]) and known(row["time"])]
     if len(found) < 2:
         return None
-    best = sorted((row for row in found if not dominated(row, found)), key=lambda row: float(row["p50"]))
-    xs, ys = _ends([row["p50"] for row in found], 0.0), _ends([row["value"] for row in found])
+    best = sorted((row for row in found if not dominated(row, found)), key=lambda row: float(row["time"]))
+    xs, ys = _ends([row["time"] for row in found], 0.0), _ends([row["value"] for row in found])
     most = max(float(row["size_mb"] or 0) for row in found) or 1.0
 
     def place(row: Entry) -> tuple[float, float]:
-        across = (float(row["p50"]) - xs[0]) / (xs[1] - xs[0])
+        across = (float(row["time"]) - xs[0]) / (xs[1] - xs[0])
         up = (float(row["value"]) - ys[0]) / (ys[1] - ys[0])
         return _LEFT + across * _SIDE, _TOP + (1 - up) * _HIGH
 
@@ -63,7 +71,7 @@ def front(rows: Sequence[Entry], metric: str) -> Markup | None:
     parts.append(Markup('<polyline class="bar theirs" fill="none" points="{}"/>').format(points))
     for row in found:
         parts += _point(place(row), row, most, row in best)
-    told = "; ".join(f"{row['name']}: {metric} {number(row['value'])} at {number(row['p50'], 2)} ms" for row in found)
+    told = "; ".join(f"{row['name']}: {metric} {number(row['value'])} at {number(row['time'], 2)} ms" for row in found)
     start = Markup('<svg class="wide" role="img" aria-label="{}" viewBox="0 0 500 320">')
     return start.format(f"Quality against latency. {told}") + Markup("").join(parts) + Markup("</svg>")
 

@@ -63,6 +63,17 @@ def saturates(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not {"avx512_vnni", "avx_vnni"} & _flags(cpuinfo)
 
 
+@functools.cache
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The model of the processor, as it names itself; what was measured on one does not hold on another."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "CPU part")))
+    return next(names, platform.processor() or platform.machine())
+
+
 def computes_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies bfloat16 by itself (AMX, AVX512-BF16), and oneDNN may use it.
 

@@ -75,10 +75,12 @@ class PrepareSection(Section):
 
 
 class VerifySection(Section):
-    """Limits of the file that ships; none is no limit. p95_ms: one row at a time. max_flips: share of changed labels."""
+    """Limits of the file that ships; none is no limit. p95_ms: one row at a time. cold_start_s: from the start of a clean
+    process to its first answer. max_flips: share of changed labels."""
 
     p95_ms: Annotated[float, Field(gt=0)] | None = None
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
+    cold_start_s: Annotated[float, Field(gt=0)] | None = None
     max_flips: Share = 0.05
 
 

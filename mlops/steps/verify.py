@@ -15,6 +15,7 @@ from mlops.rows import load_rows
 from mlops.scoring import read_split, score, texts_of
 from mlops.serving.package import read_package
 from mlops.serving.prove import prove
+from mlops.serving.runtime import Runtime
 from mlops.store import open_store
 from mlops.tasks import get
 from mlops.tasks.base import Item, Task
@@ -22,7 +23,8 @@ from mlops.types import Baselines, Evaluation, ModelArtifact, Release, Selection
 
 log = logging.getLogger("evergreen")
 
-ROWS = 256  # that a package is asked before it may ship
+ROWS = 256  # golden rows and cases that a package is asked before it may ship
+OFFLINE = 2048  # rows that are answered in one call, about
 
 
 def verify(
@@ -68,25 +70,34 @@ def verify(
     searched = bool(variants.attempts)
     for model in variants.models if searched else sorted(variants.models, key=lambda each: each.files.size_bytes):
         if verdicts[model.variant].outcome == "pass":
-            proofs[model.variant] = proved(model, snapshot, config.behaviour)
+            proofs[model.variant] = proved(model, snapshot, config.behaviour, section.cold_start_s)
             if proofs[model.variant].outcome == "pass":
                 chosen = model
                 break
     return Selection(chosen=chosen, evaluations=evaluations, verdicts=verdicts, proofs=proofs)
 
 
-def proved(model: ModelArtifact, snapshot: Snapshot, behaviour: Sequence[BehaviourGroup] = ()) -> Verdict:
+def proved(
+    model: ModelArtifact,
+    snapshot: Snapshot,
+    behaviour: Sequence[BehaviourGroup] = (),
+    cold_seconds: float | None = None,
+) -> Verdict:
     """Whether the package answers in a clean process, where nothing that trains is loaded, as it does here: validation rows
-    (test rows where there are none), golden rows, behaviour cases and odd ones, alone and in company."""
+    (test rows where there are none), golden rows, behaviour cases and odd ones, alone and in company; and what it answers
+    there is what it answers offline, all rows of the split in one call. cold_seconds: most to the first answer."""
     task, folder = get(model.task), open_store().fetch(model.files)
     split = "validation" if snapshot.rows.get("validation") else "test"
-    golden = _items(snapshot, GOLDEN, task) if snapshot.rows.get(GOLDEN) else []
+    golden = _items(snapshot, GOLDEN, task)[:ROWS] if snapshot.rows.get(GOLDEN) else []
     golden = [*golden, *questions(behaviour, read_package(folder).labels, task)][:ROWS]
-    proof = prove(folder, _items(snapshot, split, task), golden=golden)
+    items = _items(snapshot, split, task)
+    items = items[:: max(1, len(items) // OFFLINE)]
+    offline = Runtime.load(folder).logits(items)
+    proof = prove(folder, items, offline, golden, cold_seconds)
     verdict = Verdict(subject=f"{model.variant} package", checks=proof.checks)
     log.info("verify: %s; first answer after %.2f s", verdict.explain(), proof.cold_seconds)
     return verdict
 
 
 def _items(snapshot: Snapshot, split: str, task: Task) -> list[Item]:
-    return [task.item(text) for text in read_split(snapshot, split)["text"].to_pylist()[:ROWS]]
+    return [task.item(text) for text in read_split(snapshot, split)["text"].to_pylist()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grafts import short_sighted
 from tiny import TRAINED, tiny_artifact, tiny_config, tiny_models, tiny_snapshot
@@ -64,9 +65,11 @@ def test_without_another_file_nothing_ships(snapshot: Snapshot, tmp_path: Path) 
 def test_behaviour_cases_are_asked_too(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def noted(folder: Path, items: list[str], golden: list[str]) -> object:
+    def noted(
+        folder: Path, items: list[str], offline: list[np.ndarray], golden: list[str], most: float | None
+    ) -> object:
         asked.extend(golden)
-        return prove(folder, items[:2], golden=golden)
+        return prove(folder, items[:2], offline[:2], golden, most)
 
     from mlops.steps import verify as module
 
@@ -74,3 +77,9 @@ def test_behaviour_cases_are_asked_too(snapshot: Snapshot, monkeypatch: pytest.M
     monkeypatch.setattr(module, "prove", noted)
     assert proved(tiny_artifact("fp32"), snapshot, [GROUP]).outcome == "pass"
     assert asked == ["badoki lu me"]
+
+
+def test_a_slow_start_does_not_ship_where_a_limit_says_so(snapshot: Snapshot) -> None:
+    found = proved(tiny_artifact("fp32"), snapshot, cold_seconds=1e-6)
+    assert [check.name for check in found.checks if check.outcome == "fail"] == ["cold start"]
+    assert any(check.name.startswith("against offline") for check in found.checks)

@@ -14,8 +14,9 @@ import numpy as np
 
 from mlops.cost.processes import peak
 from mlops.serving.apart import answer_apart
+from mlops.serving.compute import WIDE_TOKENS
 from mlops.serving.cpu import threads
-from mlops.serving.runtime import BATCH_TOKENS, Runtime
+from mlops.serving.runtime import Runtime
 from mlops.tasks.base import Item
 from mlops.training.batches import by_length
 
@@ -115,7 +116,7 @@ class Course:
         places = {name: order[round(part / 100 * (len(items) - 1))] for name, part in CLASSES.items()}
         self.classes = {name: items[place] for name, place in places.items()}
         self.tokens = {name: lengths[place] for name, place in places.items()}
-        self.items, self._groups = items, by_length(lengths, BATCH_TOKENS * threads())
+        self.items, self._groups = items, by_length(lengths, WIDE_TOKENS * threads())
         self._laps, self._count, self._repeats = 0, 1, 1
 
     def fit(self, seconds_per_row: float, seconds_per_single: float, seconds: float) -> None:

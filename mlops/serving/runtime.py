@@ -22,7 +22,6 @@ from mlops.store import MANIFEST, check_manifest
 from mlops.tasks import get
 from mlops.tasks.base import Item, Logits
 
-BATCH_TOKENS = 1024
 _LONGEST_PROBE = 2048  # tokens: memory grows with their square
 
 
@@ -58,21 +57,18 @@ class Runtime:
         runtime._probe(folder)
         return runtime
 
-    def logits(self, items: Sequence[Item], batch_tokens: int = BATCH_TOKENS) -> list[Logits]:
-        """One array per item, in their order: [labels], or [tokens, labels] from a model that answers by token.
-
-        batch_tokens: most tokens computed on at once.
-        """
+    def logits(self, items: Sequence[Item]) -> list[Logits]:
+        """One array per item, in their order: [labels], or [tokens, labels] from a model that answers by token."""
         if isinstance(items, str):
             raise TypeError("found one text, allowed is a list of texts")
         if not len(items):
             return []
-        return self.compute(self._encoder.encode(items), batch_tokens)
+        return self.compute(self._encoder.encode(items))
 
-    def compute(self, encoded: Encoded, batch_tokens: int = BATCH_TOKENS) -> list[Logits]:
+    def compute(self, encoded: Encoded) -> list[Logits]:
         """The same from what the encoder made of the items."""
         ids = encoded.input_ids
-        batches = self._compute.cut([len(each) for each in ids], batch_tokens)
+        batches = self._compute.cut([len(each) for each in ids])
         logits = self._compute.run(batches, lambda rows: padded(ids, self._package, rows, encoded.seconds))
         return tempered(by_item(encoded, in_order(ids, batches, logits)), self._package)
 

@@ -70,7 +70,7 @@ def test_weights_are_half_and_the_interface_is_not(tmp_path: Path) -> None:
     assert kinds.count(TensorProto.FLOAT16) == counts["tensors"] > 10
     assert {entry.type.tensor_type.elem_type for entry in graph.input} == {TensorProto.INT64}
     assert graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
-    assert sum(node.op_type == "Attention" for node in graph.node) == 2  # the fusions are still there
+    assert sum(node.op_type == "Attention" for node in graph.node) == 1  # the fusions are still there
     assert not any(entry.external_data for entry in graph.initializer)
 
 

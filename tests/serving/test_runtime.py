@@ -52,7 +52,6 @@ def test_the_order_and_the_company_of_a_text_do_not_matter(runtime: Runtime) -> 
     assert together.dtype == np.float32
     np.testing.assert_allclose(runtime.logits(TEXTS[::-1])[::-1], together, atol=1e-5)
     np.testing.assert_allclose(np.vstack([runtime.logits([text]) for text in TEXTS]), together, atol=1e-5)
-    np.testing.assert_allclose(runtime.logits(TEXTS, batch_tokens=1), together, atol=1e-5)
 
 
 def test_int8_keeps_the_labels_whatever_the_company() -> None:

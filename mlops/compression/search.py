@@ -35,7 +35,8 @@ def search(search: Search, recipes: Sequence[Recipe] = ()) -> Variants:
     search.attempts.append(original(search))
     for recipe in (recipes or ladder(section)) if search.items else ():
         found = _try(search, recipe)
-        if not recipes and any(reaches(section, each) for each in found):
+        # What had to be rescued pays for it: the next form may do without.
+        if not recipes and any(reaches(section, each) and not each.recipe["keep"] for each in found):
             break
     chosen, reason = choose(section, search.attempts)
     if not search.items:

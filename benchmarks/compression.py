@@ -173,7 +173,8 @@ def attempts(found: dict[str, Any], metric: str) -> str:
     for each in found["attempts"]:
         cost, drop = each["measured"], each["drop"]
         way = each["recipe"]["calibration"]
-        kept = f", {way}" if way != "minmax" else ""
+        kept = ", smoothed" if each["recipe"]["smooth"] else ""
+        kept += f", {way}" if way != "minmax" else ""
         kept += f" ({len(each['recipe']['keep'])} in fp32)" if each["recipe"]["keep"] else ""
         cells = [
             each["name"] + kept,

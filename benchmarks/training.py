@@ -10,7 +10,7 @@ are from texts in memory to trained weights, without imports and loading. The me
 test rows. Every run is a process of its own, the peers take turns; ratios are of medians over the seeds. Grouped and ours
 run all epochs with every seed; the slower peers and "ours fp32" run one epoch with one seed, for their speed, unless --whole.
 
-On a GPU Trainer computes in bf16, batches of ours are larger, and there are two more columns: tokens a second (padding not
+On a GPU Trainer computes in bf16, batches of ours may be larger (--gpu-tokens), and there are two more columns: tokens a second (padding not
 counted), and the share of the card's floating-point rate that was used, of what a product of 8,192 x 8,192 matrices in bf16
 reaches in the same process. "base" has the shape of BERT-base with random weights, on the long texts, for its speed alone:
 MiniLM keeps no large GPU busy.
@@ -41,7 +41,7 @@ WHOLE = ("grouped", "ours")
 
 class Set(NamedTuple):
     """One data set. length: tokens that a model reads at most (the textbook loop pads to as many). tokens: most in one of our
-    batches, on a GPU gpu_tokens."""
+    batches, on a GPU gpu_tokens where there is such a number."""
 
     task: str
     metric: str
@@ -51,7 +51,7 @@ class Set(NamedTuple):
     epochs: int
     rate: float
     tokens: int
-    gpu_tokens: int = 2048
+    gpu_tokens: int = 0
     base: str = BASE
 
 
@@ -227,7 +227,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     job |= {"epochs": chosen.epochs if job["whole"] else 1}
     device = pick()
     if device.name == "cuda":
-        chosen = chosen._replace(tokens=job["gpu_tokens"] or chosen.gpu_tokens)
+        chosen = chosen._replace(tokens=job["gpu_tokens"] or chosen.gpu_tokens or chosen.tokens)
         bare_rate(chosen.tokens, model.config, "bf16", device.name)  # its libraries are loaded
     torch.manual_seed(job["seed"])
     started = time.perf_counter()

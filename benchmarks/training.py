@@ -10,10 +10,10 @@ are from texts in memory to trained weights, without imports and loading. The me
 test rows. Every run is a process of its own, the peers take turns; ratios are of medians over the seeds. Grouped and ours
 run all epochs with every seed; the slower peers and "ours fp32" run one epoch with one seed, for their speed, unless --whole.
 
-On a GPU Trainer computes in bf16, batches of ours may be larger (--gpu-tokens), and there are two more columns: tokens a second (padding not
-counted), and the share of the card's floating-point rate that was used, of what a product of 8,192 x 8,192 matrices in bf16
-reaches in the same process. "base" has the shape of BERT-base with random weights, on the long texts, for its speed alone:
-MiniLM keeps no large GPU busy.
+On a GPU Trainer computes in bf16, batches of ours may be larger (--gpu-tokens), and there are two more columns: tokens a
+second (padding not counted), and the share of the card's floating-point rate that was used, of what a product of
+8,192 x 8,192 matrices in bf16 reaches in the same process. "base" has the shape of BERT-base with random weights, on the
+long texts, for its speed alone: MiniLM keeps no large GPU busy.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import FastAPI, HTTPException
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
@@ -19,11 +20,14 @@ from starlette.requests import Request as HTTPRequest
 
 from mlops import __version__
 from mlops.errors import EvergreenError, UserError
+from mlops.serving.queueing import Expired, Full, Unready
 from mlops.serving.releases import Loader
+from mlops.serving.service import Service
 
 log = logging.getLogger("evergreen")
 
 MAX_INPUTS, MAX_CHARACTERS = 1024, 1_000_000
+DEADLINE = 30.0  # seconds
 Text = Annotated[StrictStr, Field(max_length=MAX_CHARACTERS)]
 
 
@@ -53,7 +57,7 @@ class Model(BaseModel):
 
 
 class Response(BaseModel):
-    """One prediction per input, in order.
+    """One prediction per input, in order. truncated: whether the model read only the beginning of an input.
 
     text-classification and pairs: {label, score, scores}; with several labels {labels, scores}; ordinal also {position};
     token-classification: a list of {start, end, type, text, score}; text-ranking: {score}.
@@ -61,37 +65,43 @@ class Response(BaseModel):
 
     model: Model
     predictions: list[dict[str, Any] | list[dict[str, Any]]]
+    truncated: list[bool]
 
 
 def create_app(loader: Loader) -> FastAPI:
     """The application; the loader is started and stopped with it."""
+    service = Service(lambda job: loader.served, lambda: loader.problem)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loader.start()
+        await to_thread.run_sync(loader.start)
+        service.start()
         yield
-        loader.stop()
+        await to_thread.run_sync(service.stop)
+        await to_thread.run_sync(loader.stop)
 
     app = FastAPI(title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan)
 
     app.add_exception_handler(RequestValidationError, _refuse)
     app.add_exception_handler(AnyHTTPException, _unreadable)
 
-    # A plain function runs in a worker thread: the event loop stays free while the model computes.
     @app.post("/v1/predict")
-    def predict(request: Request) -> Response:
-        served = loader.served
-        if served is None:
-            raise HTTPException(503, f"no release to answer with: {loader.problem}")
+    async def predict(request: Request) -> Response:
+        asked = [each.model_dump() if isinstance(each, Pair) else each for each in request.inputs]
         try:
-            answers = served.runtime.predict(
-                [each.model_dump() if isinstance(each, Pair) else each for each in request.inputs]
-            )
+            job = await service.ask(asked, DEADLINE)
         except UserError as error:
             fault = {"loc": ["body", "inputs"], "msg": str(error), "type": "wrong_input"}
             raise HTTPException(422, [fault]) from error
-        model = Model(name=served.name, version=served.version, variant=served.variant)
-        return Response(model=model, predictions=answers)
+        except Full as error:
+            raise HTTPException(429, str(error), {"Retry-After": str(error.seconds)}) from error
+        except Expired as error:
+            raise HTTPException(504, str(error)) from error
+        except Unready as error:
+            raise HTTPException(503, str(error)) from error
+        assert job.served is not None
+        model = Model(name=job.served.name, version=job.served.version, variant=job.served.variant)
+        return Response(model=model, predictions=job.answers, truncated=job.truncated)
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:

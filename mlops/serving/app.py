@@ -1,76 +1,44 @@
-"""The prediction server: POST /v1/predict, health, readiness and docs over one followed release."""
+"""The routes of the prediction server, over one followed release. mlops.serving.guard stands before all of them."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from enum import Enum
+from typing import Any
 
+import orjson
 from anyio import to_thread
-from fastapi import FastAPI, HTTPException
-from fastapi.exception_handlers import http_exception_handler
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
-from starlette.exceptions import HTTPException as AnyHTTPException
-from starlette.requests import Request as HTTPRequest
+from fastapi import FastAPI, Response
+from starlette.requests import Request
 
 from mlops import __version__
-from mlops.errors import EvergreenError, UserError
-from mlops.serving.queueing import Expired, Full, Unready
-from mlops.serving.releases import Loader
+from mlops.serving import openinference, schemas
+from mlops.serving.bodies import asked, deadline
+from mlops.serving.describe import document, swagger
+from mlops.serving.guard import Call, Guard
+from mlops.serving.keys import Keys
+from mlops.serving.options import Limits
+from mlops.serving.queueing import Job
+from mlops.serving.releases import Loader, Served
 from mlops.serving.service import Service
 
-log = logging.getLogger("evergreen")
-
-MAX_INPUTS, MAX_CHARACTERS = 1024, 1_000_000
-DEADLINE = 30.0  # seconds
-Text = Annotated[StrictStr, Field(max_length=MAX_CHARACTERS)]
+_JSON = "application/json"
 
 
-class Pair(BaseModel):
-    """Two texts that are judged together."""
+def create_app(
+    loader: Loader,
+    limits: Limits | None = None,
+    keys: Keys | None = None,
+    done: Callable[[Call], None] = lambda call: None,
+    service: Service | None = None,
+) -> FastAPI:
+    """The application; loader and service are started and stopped with it.
 
-    model_config = ConfigDict(extra="forbid")
-    text_a: Text
-    text_b: Text
-
-
-class Request(BaseModel):
-    """Texts, pairs of texts, or lists of tokens, as the model's task is asked."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"inputs": ["Shares rose after the merger was announced."]}]}
-    )
-    inputs: Annotated[list[Text | Pair | list[Text]], Field(min_length=1, max_length=MAX_INPUTS)]
-
-
-class Model(BaseModel):
-    """The release that answered."""
-
-    name: str
-    version: str
-    variant: str
-
-
-class Response(BaseModel):
-    """One prediction per input, in order. truncated: whether the model read only the beginning of an input.
-
-    text-classification and pairs: {label, score, scores}; with several labels {labels, scores}; ordinal also {position};
-    token-classification: a list of {start, end, type, text, score}; text-ranking: {score}.
+    keys: none where no key is needed. done: told of every request at its end.
     """
-
-    model: Model
-    predictions: list[dict[str, Any] | list[dict[str, Any]]]
-    truncated: list[bool]
-
-
-def create_app(loader: Loader) -> FastAPI:
-    """The application; the loader is started and stopped with it."""
-    service = Service(lambda job: loader.served, lambda: loader.problem)
+    limits = limits or Limits()
+    service = service or Service(lambda job: loader.served, lambda: loader.problem, limits.waiting)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -80,83 +48,126 @@ def create_app(loader: Loader) -> FastAPI:
         await to_thread.run_sync(service.stop)
         await to_thread.run_sync(loader.stop)
 
-    app = FastAPI(title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan)
-
-    app.add_exception_handler(RequestValidationError, _refuse)
-    app.add_exception_handler(AnyHTTPException, _unreadable)
-
-    @app.post("/v1/predict")
-    async def predict(request: Request) -> Response:
-        asked = [each.model_dump() if isinstance(each, Pair) else each for each in request.inputs]
-        try:
-            job = await service.ask(asked, DEADLINE)
-        except UserError as error:
-            fault = {"loc": ["body", "inputs"], "msg": str(error), "type": "wrong_input"}
-            raise HTTPException(422, [fault]) from error
-        except Full as error:
-            raise HTTPException(429, str(error), {"Retry-After": str(error.seconds)}) from error
-        except Expired as error:
-            raise HTTPException(504, str(error)) from error
-        except Unready as error:
-            raise HTTPException(503, str(error)) from error
-        assert job.served is not None
-        model = Model(name=job.served.name, version=job.served.version, variant=job.served.variant)
-        return Response(model=model, predictions=job.answers, truncated=job.truncated)
-
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @app.get("/readyz", response_model=None)
-    def readyz() -> JSONResponse | dict[str, Any]:
-        served = loader.served
-        if served is None:
-            return JSONResponse({"status": "not ready", "reason": loader.problem}, 503)
-        model = {"name": served.name, "version": served.version, "variant": served.variant}
-        return {"status": "ready", "model": model, "problem": loader.problem}
-
+    # Its own pages would be reached without passing the table of access.
+    app = FastAPI(
+        title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan, docs_url=None, openapi_url=None
+    )
+    app.state.service = service
+    app.add_middleware(Guard, limits=limits, service=service, keys=keys, done=done)
+    _predictions(app, loader, service, limits)
+    _health(app, loader, service)
+    _models(app, loader, service, limits)
+    _pages(app, loader, keys is not None)
     return app
 
 
-async def _refuse(_: Any, error: Exception) -> JSONResponse:
-    """422 with a reason per fault. What was sent is shown cut: it may be huge, or no text at all."""
-    assert isinstance(error, RequestValidationError)
-    faults = [
-        {"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"], "found": repr(fault.get("input"))[:100]}
-        for fault in error.errors()
-    ]
-    return JSONResponse({"detail": faults}, 422)
+def call_of(request: Request) -> Call:
+    """What the guard knows of a request."""
+    call: Call = request.state.call
+    return call
 
 
-async def _unreadable(request: HTTPRequest, error: Exception) -> Any:
-    """FastAPI answers a body that is no text, or too deep, with 400; here every bad body is 422."""
-    assert isinstance(error, AnyHTTPException)
-    if error.status_code != 400:
-        return await http_exception_handler(request, error)
-    fault = {"loc": ["body"], "msg": f"{error.detail}; allowed is JSON in UTF-8", "type": "json_invalid"}
-    return JSONResponse({"detail": [fault]}, 422)
+def answered(body: Any, status: int = 200) -> Response:
+    """JSON, written by orjson: json.dumps and FastAPI's own check of an answer cost more than a short text's prediction."""
+    return Response(orjson.dumps(body), status, media_type=_JSON)
 
 
-def serve(name: str, alias: str = "champion", port: int = 8080, host: str = "127.0.0.1") -> None:
-    """Serves until SIGINT or SIGTERM; logs to stderr. UserError where the address is taken or is none of this machine."""
-    import os
+async def _ask(request: Request, service: Service, limits: Limits, items: list[Any]) -> Job:
+    """The answered job, with what the log tells of it."""
+    call = call_of(request)
+    seconds = deadline(request.headers.get("x-timeout-seconds"), limits, request.url.path)
+    call.facts["items"] = len(items)
+    job = await service.ask(items, seconds, request.headers.get("x-sticky-id", ""))
+    assert job.served is not None
+    call.facts |= {"tokens": job.tokens, "version": job.served.version}
+    return job
 
-    import uvicorn
 
-    try:
-        # Before anything is loaded; left to uvicorn, a taken port is a log line and an exit code of its own.
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; name another --port") from error
+def _predictions(app: FastAPI, loader: Loader, service: Service, limits: Limits) -> None:
+    @app.post("/v1/predict", response_model=schemas.Response, summary="Predict", tags=["predictions"])
+    async def predict(request: Request) -> Response:
+        """Answers each input, in order, all by one release."""
+        call = call_of(request)
+        job = await _ask(request, service, limits, asked(call.body, limits, request.url.path))
+        served = job.served
+        assert served is not None
+        return answered(
+            {
+                "model": {"name": served.name, "version": served.version, "variant": served.variant},
+                "request_id": call.request_id,
+                "predictions": job.answers,
+                "truncated": job.truncated,
+            }
+        )
 
-    # MLflow's own default tries for minutes: a server whose registry is gone has a last good release to answer with.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, host, port)
-    with listening:
-        settings = uvicorn.Config(create_app(Loader(name, alias)), host=host, port=port, log_level="warning")
-        server = uvicorn.Server(settings)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listening])
-            if not server.started:
-                raise EvergreenError(f"the server of {name} did not start; the lines above say why")
+
+def _models(app: FastAPI, loader: Loader, service: Service, limits: Limits) -> None:
+    """The Open Inference Protocol, for the served model with and without its version."""
+    model = "/v2/models/{name}"
+    tags: list[str | Enum] = ["open inference protocol"]
+
+    def served_as(request: Request) -> Served:
+        names = request.path_params
+        return openinference.named(loader.served, names["name"], names.get("version"), loader.name)
+
+    @app.get("/v2", tags=tags)
+    async def server() -> Response:
+        return answered({"name": "evergreen", "version": __version__, "extensions": []})
+
+    @app.get(model, tags=tags)
+    @app.get(f"{model}/versions/{{version}}", tags=tags)
+    async def metadata(request: Request) -> Response:
+        return answered(openinference.metadata(served_as(request)))
+
+    @app.get(f"{model}/ready", tags=tags)
+    @app.get(f"{model}/versions/{{version}}/ready", tags=tags)
+    async def model_ready(request: Request) -> Response:
+        return answered({"name": served_as(request).name, "ready": True})
+
+    @app.post(f"{model}/infer", response_model=schemas.InferResponse, tags=tags)
+    @app.post(f"{model}/versions/{{version}}/infer", response_model=schemas.InferResponse, tags=tags)
+    async def infer(request: Request) -> Response:
+        kind, call, path = served_as(request).runtime.task.kind, call_of(request), request.url.path
+        items, wishes = openinference.asked(call.body, limits, path, kind)
+        job = await _ask(request, service, limits, items)
+        return answered(openinference.answer(job, wishes, call.request_id, path))
+
+
+def _health(app: FastAPI, loader: Loader, service: Service) -> None:
+    def ready() -> bool:
+        return loader.served is not None and not service.draining
+
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> Response:
+        return answered({"status": "alive"})
+
+    @app.get("/readyz", tags=["health"])
+    async def readyz(request: Request) -> Response:
+        """Ready to answer; to a trusted caller also what with, and what is wrong with a newer release."""
+        served, trusted = loader.served, call_of(request).trusted
+        if served is None or not ready():
+            reason = {"reason": loader.problem or "the server is stopping"} if trusted else {}
+            return answered({"status": "not ready"} | reason, 503)
+        if not trusted:
+            return answered({"status": "ready"})
+        model = {"name": served.name, "version": served.version, "variant": served.variant}
+        return answered({"status": "ready", "model": model, "problem": loader.problem})
+
+    @app.get("/v2/health/live", tags=["open inference protocol"])
+    async def live() -> Response:
+        return answered({"live": True})
+
+    @app.get("/v2/health/ready", tags=["open inference protocol"])
+    async def server_ready() -> Response:
+        return answered({"ready": ready()}, 200 if ready() else 503)
+
+
+def _pages(app: FastAPI, loader: Loader, locked: bool) -> None:
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        kind = loader.served.runtime.task.kind if loader.served else None
+        return answered(document(app, kind, locked))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return swagger(app.title)

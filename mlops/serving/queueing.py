@@ -38,11 +38,11 @@ class Unready(EvergreenError):
 class Job:
     """A question and, once `done`, its answers, all from `served`, or the error that stood in the way.
 
-    deadline: on time.monotonic. gone: nobody waits for it any more. seconds: from the first look at it to the answer.
+    allowed: seconds until its deadline. gone: nobody waits for it any more. seconds: that it took.
     """
 
     asked: list[Any]
-    deadline: float
+    allowed: float
     sticky: str = ""  # requests with the same one go to the same release while two of them serve
     served: Served | None = None
     answers: list[Any] = field(default_factory=list)
@@ -53,6 +53,11 @@ class Job:
     came: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     future: asyncio.Future[None] | None = None
+
+    @property
+    def deadline(self) -> float:
+        """On time.monotonic."""
+        return self.came + self.allowed
 
     def dropped(self) -> bool:
         """Whether its work need not be done."""
@@ -146,8 +151,7 @@ class Queue:
 
 def expired(job: Job) -> Expired:
     """The error of a job whose deadline has passed."""
-    seconds = job.deadline - job.came
-    return Expired(f"{len(job.asked)} texts were not answered within {seconds:.3g} s, the deadline of this request")
+    return Expired(f"{len(job.asked)} texts were not answered within {job.allowed:.3g} s, the deadline of this request")
 
 
 def deliver(jobs: list[Job]) -> None:

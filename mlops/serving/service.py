@@ -50,6 +50,7 @@ class Service:
     ) -> None:
         self.queue = Queue(most_waiting)
         self.rounds = 0
+        self.draining = False  # not ready for more, while what comes all the same is still answered
         self._choose, self._problem = choose, problem
         self._budget = budget or TOKENS_PER_THREAD * usable_threads()
         self._lanes: list[Lane] = []
@@ -71,7 +72,7 @@ class Service:
 
         Raises Full, Expired or Unready; UserError for what the task cannot be asked.
         """
-        return await self.queue.ask(Job(asked, time.monotonic() + seconds, sticky))
+        return await self.queue.ask(Job(asked, seconds, sticky))
 
     def _work(self) -> None:
         while True:

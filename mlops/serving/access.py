@@ -13,6 +13,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/readyz"): OPEN,
     ("GET", "/v2/health/live"): OPEN,
     ("GET", "/v2/health/ready"): OPEN,
+    ("GET", "/metrics"): "metrics",
     ("GET", "/docs"): ANY,
     ("GET", "/openapi.json"): ANY,
     ("POST", "/v1/predict"): "predict",

@@ -18,6 +18,7 @@ from mlops.serving.bodies import asked, deadline
 from mlops.serving.describe import document, swagger
 from mlops.serving.guard import Call, Guard
 from mlops.serving.keys import Keys
+from mlops.serving.metrics import CONTENT_TYPE, Metrics
 from mlops.serving.options import Limits
 from mlops.serving.queueing import Job
 from mlops.serving.releases import Loader, Served
@@ -37,7 +38,7 @@ def create_app(
 
     keys: none where no key is needed. done: told of every request at its end.
     """
-    limits = limits or Limits()
+    limits, metrics = limits or Limits(), Metrics()
     service = service or Service(lambda job: loader.served, lambda: loader.problem, limits.waiting)
 
     @asynccontextmanager
@@ -52,12 +53,18 @@ def create_app(
     app = FastAPI(
         title=f"Evergreen: {loader.name}", version=__version__, lifespan=lifespan, docs_url=None, openapi_url=None
     )
-    app.state.service = service
-    app.add_middleware(Guard, limits=limits, service=service, keys=keys, done=done)
+    app.state.service, app.state.metrics = service, metrics
+
+    def counted(call: Call) -> None:
+        metrics.done(call)
+        done(call)
+
+    app.add_middleware(Guard, limits=limits, service=service, keys=keys, done=counted)
     _predictions(app, loader, service, limits)
     _health(app, loader, service)
     _models(app, loader, service, limits)
     _pages(app, loader, keys is not None)
+    _numbers(app, loader, service, metrics)
     return app
 
 
@@ -160,6 +167,18 @@ def _health(app: FastAPI, loader: Loader, service: Service) -> None:
     @app.get("/v2/health/ready", tags=["open inference protocol"])
     async def server_ready() -> Response:
         return answered({"ready": ready()}, 200 if ready() else 503)
+
+
+def _numbers(app: FastAPI, loader: Loader, service: Service, metrics: Metrics) -> None:
+    metrics.waiting.set_function(lambda: service.queue.waiting)
+    metrics.rounds.set_function(lambda: service.rounds)
+    metrics.ready.set_function(lambda: loader.served is not None and not service.draining)
+
+    @app.get("/metrics", tags=["health"])
+    async def numbers() -> Response:
+        """For Prometheus."""
+        served = [loader.served] if loader.served else []
+        return Response(metrics.written(served), media_type=CONTENT_TYPE)
 
 
 def _pages(app: FastAPI, loader: Loader, locked: bool) -> None:

@@ -42,6 +42,7 @@ class Call:
     trusted: bool = False  # whether the caller showed a key, or none is needed
     status: int = 499
     seconds: float = 0.0
+    traceparent: str = ""  # of W3C's trace context
     facts: dict[str, Any] = field(default_factory=dict)  # of the answer: items, tokens, version
 
 
@@ -64,6 +65,7 @@ class Guard:
         sent = headers.get(b"x-request-id", b"").decode("latin-1")
         known = access.template(scope["path"])
         call = Call(sent if _GOOD_ID.fullmatch(sent) else uuid.uuid4().hex, scope["method"], known)
+        call.traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         scope.setdefault("state", {})["call"] = call
 
         async def named(message: Message) -> None:

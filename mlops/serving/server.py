@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -22,6 +23,7 @@ from mlops.serving.keys import Keys, keys_file
 from mlops.serving.options import Limits
 from mlops.serving.releases import Loader
 from mlops.serving.service import Service
+from mlops.serving.traces import tracing
 
 log = logging.getLogger("evergreen")
 
@@ -53,7 +55,8 @@ def serve(name: str, alias: str = "champion", options: Options | None = None) ->
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     loader = Loader(name, alias)
     service = Service(lambda job: loader.served, lambda: loader.problem, options.limits.waiting)
-    app = create_app(loader, options.limits, keys, _done, service)
+    traces = tracing()
+    app = create_app(loader, options.limits, keys, _done([logs.log_call, *(traces[:1] if traces else ())]), service)
     log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, options.host, options.port)
     with listening:
         server = Server(_settings(app, options), service, options.drain_seconds)
@@ -61,11 +64,17 @@ def serve(name: str, alias: str = "champion", options: Options | None = None) ->
             server.run(sockets=[listening])
             if not server.started:
                 raise EvergreenError(f"the server of {name} did not start; the lines above say why")
+    if traces:
+        traces[1]()
     log.info("stopped; %d texts were left without an answer", service.queue.waiting)
 
 
-def _done(call: Call) -> None:
-    logs.log_call(call)
+def _done(told: Sequence[Callable[[Call], None]]) -> Callable[[Call], None]:
+    def done(call: Call) -> None:
+        for tell in told:
+            tell(call)
+
+    return done
 
 
 def _settings(app: Any, options: Options) -> uvicorn.Config:

@@ -165,3 +165,49 @@ def test_examples_of_every_kind_can_be_asked(key: str) -> None:
     for example in schemas.examples(task.kind).values():
         for value in example["value"]["inputs"]:
             task.asked(value)
+
+
+def test_numbers_for_prometheus() -> None:
+    with TestClient(create_app(still(release()))) as server:
+        for texts in (["ba do"], ["ba", "ki"]):
+            server.post("/v1/predict", json={"inputs": texts})
+        server.post("/v1/predict", json={})
+        server.get(f"/{'x' * 100}")
+        page = server.get("/metrics")
+    assert page.headers["content-type"].startswith("text/plain")
+    lines = dict(line.rsplit(" ", 1) for line in page.text.splitlines() if not line.startswith("#"))
+    assert float(lines['evergreen_requests_total{route="/v1/predict",status="200"}']) == 2
+    assert float(lines['evergreen_requests_total{route="/v1/predict",status="422"}']) == 1
+    assert float(lines['evergreen_requests_total{route="unlisted",status="404"}']) == 1
+    assert float(lines['evergreen_texts_total{version="1"}']) == 3
+    assert float(lines['evergreen_tokens_total{version="1"}']) > 3
+    assert float(lines['evergreen_release{variant="fp32",version="1"}']) == 1
+    assert float(lines["evergreen_ready"]) == 1
+    assert float(lines["evergreen_waiting_texts"]) == 0
+    assert float(lines["evergreen_rounds"]) == 2
+
+
+def test_a_span_per_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from mlops.serving.traces import tracing
+
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    assert tracing() is None
+    exporter = InMemorySpanExporter()
+    found = tracing(exporter)
+    assert found is not None
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with TestClient(create_app(still(release()), done=found[0])) as server:
+        server.post("/v1/predict", json={"inputs": ["ba do"]}, headers={"traceparent": parent})
+        server.get("/healthz", headers={"traceparent": "nonsense"})
+    found[1]()
+    first, second = exporter.get_finished_spans()
+    assert first.name == "POST /v1/predict"
+    assert first.attributes is not None
+    assert first.attributes["evergreen.items"] == 1
+    assert format(first.context.trace_id, "032x") == parent.split("-")[1]
+    assert first.end_time is not None
+    assert first.start_time is not None
+    assert first.end_time > first.start_time
+    assert second.parent is None

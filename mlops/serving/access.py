@@ -6,6 +6,7 @@ import re
 
 OPEN = "open"  # no key
 ANY = "any"  # any valid key
+SIGNED = "reload"  # a key with this scope, or a signature that the route itself checks
 SCOPES = ("predict", "feedback", "metrics", "reload")  # that a key may have
 
 ROUTES: dict[tuple[str, str], str] = {
@@ -17,6 +18,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/docs"): ANY,
     ("GET", "/openapi.json"): ANY,
     ("POST", "/v1/predict"): "predict",
+    ("POST", "/v1/reload"): SIGNED,
     ("GET", "/v2"): "predict",
     ("GET", "/v2/models/{name}"): "predict",
     ("GET", "/v2/models/{name}/ready"): "predict",

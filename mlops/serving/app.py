@@ -21,8 +21,10 @@ from mlops.serving.keys import Keys
 from mlops.serving.metrics import CONTENT_TYPE, Metrics
 from mlops.serving.options import Limits
 from mlops.serving.queueing import Job
+from mlops.serving.refused import Refused
 from mlops.serving.releases import Loader, Served
 from mlops.serving.service import Service
+from mlops.serving.webhook import signed
 
 _JSON = "application/json"
 
@@ -63,6 +65,7 @@ def create_app(
     _predictions(app, loader, service, limits)
     _health(app, loader, service)
     _models(app, loader, service, limits)
+    _reload(app, loader)
     _pages(app, loader, keys is not None)
     _numbers(app, loader, service, metrics)
     return app
@@ -169,8 +172,21 @@ def _health(app: FastAPI, loader: Loader, service: Service) -> None:
         return answered({"ready": ready()}, 200 if ready() else 503)
 
 
+def _reload(app: FastAPI, loader: Loader) -> None:
+    @app.post("/v1/reload", tags=["releases"], status_code=202)
+    async def reload(request: Request) -> Response:
+        """Looks at the alias now; for MLflow's webhook, and for whoever has moved it."""
+        call = call_of(request)
+        if not call.trusted and not signed(request.headers, call.body):
+            raise Refused(401, "the signature is not that of EVERGREEN_WEBHOOK_SECRET, or older than five minutes")
+        loader.look()
+        return answered({"status": "looking"}, 202)
+
+
 def _numbers(app: FastAPI, loader: Loader, service: Service, metrics: Metrics) -> None:
     metrics.waiting.set_function(lambda: service.queue.waiting)
+    for outcome in ("taken", "refused"):
+        metrics.swaps.labels(outcome).set_function(lambda outcome=outcome: loader.counts[outcome])  # type: ignore[misc]
     metrics.rounds.set_function(lambda: service.rounds)
     metrics.ready.set_function(lambda: loader.served is not None and not service.draining)
 

@@ -35,7 +35,7 @@ class Metrics:
         self.texts = self._counter("texts", "Texts answered by version", "version")
         self.tokens = self._counter("tokens", "Tokens of the texts answered, by version", "version")
         self.rounds = self._gauge("rounds", "Calls of a model since the server began")
-        self.swaps = self._counter("swaps", "Releases that were taken or refused", "outcome")
+        self.swaps = self._gauge("swaps", "Releases taken and refused since the server began", "outcome")
         self.waiting = self._gauge("waiting_texts", "Texts that wait for an answer")
         self.ready = self._gauge("ready", "1 where there is a release to answer with and the server is not stopping")
         self.serving = self._gauge("release", "1 for the release that serves", "version", "variant")

@@ -25,6 +25,10 @@ class Still:
 
     def __init__(self, served: Served | None) -> None:
         self.name, self.served, self.problem = "tiny", served, ""
+        self.counts, self.looks = {"taken": 1, "refused": 0}, 0
+
+    def look(self) -> None:
+        self.looks += 1
 
     def start(self) -> None: ...
 

@@ -123,6 +123,8 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
     keys = "ask for API keys: auto does beyond loopback"
     serve.add_argument("--auth", choices=("auto", "on", "off"), default="auto", help=keys)
     serve.add_argument("--log", choices=("json", "text", "quiet"), default="json", help="a line per request, or none")
+    kept = "what the store keeps of each answer: its text, a hash of it, or nothing"
+    serve.add_argument("--predictions", choices=("hash", "text", "off"), default="hash", help=kept)
     waiting = "texts that may wait; more are refused with 429 (512)"
     serve.add_argument("--max-waiting", type=int, default=512, metavar="N", help=waiting)
     serve.add_argument("--max-body", type=int, default=2_000_000, metavar="BYTES", help="of one request (2000000)")

@@ -210,7 +210,15 @@ def serve(options: argparse.Namespace) -> Answer:
     run_server(
         name,
         alias,
-        Options(options.host, options.port, options.auth, options.log, options.drain, limits=limits),
+        Options(
+            options.host,
+            options.port,
+            options.auth,
+            options.log,
+            options.drain,
+            predictions=options.predictions,
+            limits=limits,
+        ),
     )
     return None, 0
 

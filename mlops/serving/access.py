@@ -18,6 +18,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/docs"): ANY,
     ("GET", "/openapi.json"): ANY,
     ("POST", "/v1/predict"): "predict",
+    ("POST", "/v1/feedback"): "feedback",
     ("POST", "/v1/reload"): SIGNED,
     ("GET", "/v2"): "predict",
     ("GET", "/v2/models/{name}"): "predict",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
@@ -14,12 +14,13 @@ from starlette.requests import Request
 
 from mlops import __version__
 from mlops.serving import openinference, schemas
-from mlops.serving.bodies import asked, deadline
+from mlops.serving.bodies import asked, deadline, feedback
 from mlops.serving.describe import document, swagger
 from mlops.serving.guard import Call, Guard
 from mlops.serving.keys import Keys
 from mlops.serving.metrics import CONTENT_TYPE, Metrics
 from mlops.serving.options import Limits
+from mlops.serving.predictions import PredictionLog
 from mlops.serving.queueing import Job
 from mlops.serving.refused import Refused
 from mlops.serving.releases import Loader, Served
@@ -27,6 +28,7 @@ from mlops.serving.service import Service
 from mlops.serving.webhook import signed
 
 _JSON = "application/json"
+Ask = Callable[[Request, list[Any]], Awaitable[Job]]
 
 
 def create_app(
@@ -35,10 +37,12 @@ def create_app(
     keys: Keys | None = None,
     done: Callable[[Call], None] = lambda call: None,
     service: Service | None = None,
+    predictions: PredictionLog | None = None,
 ) -> FastAPI:
     """The application; loader and service are started and stopped with it.
 
-    keys: none where no key is needed. done: told of every request at its end.
+    keys: none where no key is needed. done: told of every request at its end. predictions: where answers and later labels
+    are kept, none where nowhere.
     """
     limits, metrics = limits or Limits(), Metrics()
     service = service or Service(lambda job: loader.served, lambda: loader.problem, limits.waiting)
@@ -47,8 +51,12 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(loader.start)
         service.start()
+        if predictions:
+            predictions.start()
         yield
         await to_thread.run_sync(service.stop)
+        if predictions:
+            await to_thread.run_sync(predictions.stop)
         await to_thread.run_sync(loader.stop)
 
     # Its own pages would be reached without passing the table of access.
@@ -62,12 +70,16 @@ def create_app(
         done(call)
 
     app.add_middleware(Guard, limits=limits, service=service, keys=keys, done=counted)
-    _predictions(app, loader, service, limits)
+    ask = _asking(service, limits, predictions)
+    _predict(app, ask, limits)
+    _feedback(app, limits, predictions)
     _health(app, loader, service)
-    _models(app, loader, service, limits)
+    _models(app, loader, ask, limits)
     _reload(app, loader)
     _pages(app, loader, keys is not None)
     _numbers(app, loader, service, metrics)
+    if predictions:
+        metrics.follow(predictions)
     return app
 
 
@@ -82,23 +94,40 @@ def answered(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type=_JSON)
 
 
-async def _ask(request: Request, service: Service, limits: Limits, items: list[Any]) -> Job:
-    """The answered job, with what the log tells of it."""
-    call = call_of(request)
-    seconds = deadline(request.headers.get("x-timeout-seconds"), limits, request.url.path)
-    call.facts["items"] = len(items)
-    job = await service.ask(items, seconds, request.headers.get("x-sticky-id", ""))
-    assert job.served is not None
-    call.facts |= {"tokens": job.tokens, "version": job.served.version}
-    return job
+def _asking(service: Service, limits: Limits, predictions: PredictionLog | None) -> Ask:
+    async def ask(request: Request, items: list[Any]) -> Job:
+        """The answered job, with what the logs tell of it."""
+        call = call_of(request)
+        seconds = deadline(request.headers.get("x-timeout-seconds"), limits, request.url.path)
+        call.facts["items"] = len(items)
+        job = await service.ask(items, seconds, request.headers.get("x-sticky-id", ""))
+        assert job.served is not None
+        call.facts |= {"tokens": job.tokens, "version": job.served.version}
+        if predictions:
+            predictions.answered(call.request_id, job)
+        return job
+
+    return ask
 
 
-def _predictions(app: FastAPI, loader: Loader, service: Service, limits: Limits) -> None:
+def _feedback(app: FastAPI, limits: Limits, predictions: PredictionLog | None) -> None:
+    @app.post("/v1/feedback", response_model=schemas.Accepted, tags=["predictions"], status_code=202)
+    async def feedback_(request: Request) -> Response:
+        """What would have been right for an input of an earlier request; its prediction is found by request_id and item."""
+        call = call_of(request)
+        told = feedback(call.body, limits, request.url.path)
+        if predictions is None:
+            raise Refused(503, "this server keeps no predictions; start it with --predictions hash or text")
+        predictions.right(told.request_id, told.item, told.label, call.key.id if call.key else None)
+        return answered({"status": "kept"}, 202)
+
+
+def _predict(app: FastAPI, ask: Ask, limits: Limits) -> None:
     @app.post("/v1/predict", response_model=schemas.Response, summary="Predict", tags=["predictions"])
     async def predict(request: Request) -> Response:
         """Answers each input, in order, all by one release."""
         call = call_of(request)
-        job = await _ask(request, service, limits, asked(call.body, limits, request.url.path))
+        job = await ask(request, asked(call.body, limits, request.url.path))
         served = job.served
         assert served is not None
         return answered(
@@ -111,7 +140,7 @@ def _predictions(app: FastAPI, loader: Loader, service: Service, limits: Limits)
         )
 
 
-def _models(app: FastAPI, loader: Loader, service: Service, limits: Limits) -> None:
+def _models(app: FastAPI, loader: Loader, ask: Ask, limits: Limits) -> None:
     """The Open Inference Protocol, for the served model with and without its version."""
     model = "/v2/models/{name}"
     tags: list[str | Enum] = ["open inference protocol"]
@@ -139,7 +168,7 @@ def _models(app: FastAPI, loader: Loader, service: Service, limits: Limits) -> N
     async def infer(request: Request) -> Response:
         kind, call, path = served_as(request).runtime.task.kind, call_of(request), request.url.path
         items, wishes = openinference.asked(call.body, limits, path, kind)
-        job = await _ask(request, service, limits, items)
+        job = await ask(request, items)
         return answered(openinference.answer(job, wishes, call.request_id, path))
 
 

@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from mlops.serving.options import Limits
 from mlops.serving.refused import Fault, bad_body, wrong
+from mlops.serving.schemas import Feedback
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.S)
 _MOST_FAULTS = 20
@@ -51,6 +53,15 @@ def asked(body: bytes, limits: Limits, path: str) -> list[Any]:
     if "inputs" not in found:
         raise bad_body([wrong(["inputs"], "is missing", "missing")], path)
     return checked(found["inputs"], limits, path, ["inputs"])
+
+
+def feedback(body: bytes, limits: Limits, path: str) -> Feedback:
+    """What `POST /v1/feedback` tells; Refused with each fault."""
+    try:
+        return Feedback.model_validate(parse(body, limits, path), strict=True)
+    except ValidationError as error:
+        faults = [wrong(each["loc"], each["msg"], each["type"], each.get("input")) for each in error.errors()]
+        raise bad_body(faults[:_MOST_FAULTS], path) from None
 
 
 def checked(inputs: Any, limits: Limits, path: str, place: list[str | int]) -> list[Any]:

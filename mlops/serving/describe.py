@@ -24,7 +24,7 @@ _REFUSALS = {
     },
     "GET": {"503": "There is no release to answer with"},
 }
-_MODELS = (schemas.Request, schemas.InferRequest, schemas.Detail, schemas.Error)
+_MODELS = (schemas.Request, schemas.Feedback, schemas.InferRequest, schemas.Detail, schemas.Error)
 
 
 def document(app: FastAPI, kind: Kind | None, locked: bool) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], kind: Kind | N
         ]
     bodies = {
         "/v1/predict": ("Request", schemas.examples(kind)),
+        "/v1/feedback": ("Feedback", schemas.FEEDBACK),
         "/infer": ("InferRequest", schemas.infer_examples(kind)),
     }
     for end, (name, examples) in bodies.items():

@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mlops.serving.guard import Call
+from mlops.serving.predictions import PredictionLog
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
@@ -55,6 +56,15 @@ class Metrics:
             version = str(call.facts["version"])
             self.texts.labels(version).inc(call.facts["items"])
             self.tokens.labels(version).inc(call.facts["tokens"])
+
+    def follow(self, predictions: PredictionLog) -> None:
+        """Shows what becomes of the prediction log's rows."""
+        rows = self._gauge(
+            "prediction_log", "Rows written and dropped, parts that failed, since the server began", "outcome"
+        )
+        rows.labels("written").set_function(lambda: predictions.written)
+        rows.labels("dropped").set_function(lambda: predictions.dropped)
+        rows.labels("failed").set_function(lambda: predictions.failed)
 
     def written(self, served: Iterable[Any]) -> bytes:
         """The page. served: the releases that answer now."""

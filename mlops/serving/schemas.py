@@ -49,6 +49,21 @@ class Response(BaseModel):
     truncated: list[bool]
 
 
+class Feedback(BaseModel):
+    """What would have been right for one input of an earlier request. item: its place among that request's inputs."""
+
+    model_config = ConfigDict(extra="forbid")
+    request_id: Annotated[str, Field(min_length=1, max_length=64)]
+    label: Annotated[str, Field(max_length=10_000)]
+    item: Annotated[int, Field(ge=0, lt=_LIMITS.items)] = 0
+
+
+class Accepted(BaseModel):
+    """It will be done; nobody waits for it."""
+
+    status: str
+
+
 class Tensor(BaseModel):
     """BYTES are strings; shape is [n]."""
 
@@ -105,6 +120,9 @@ def examples(kind: Kind | None) -> dict[str, Any]:
     """Bodies of /v1/predict that a model of this kind answers; of every kind where none is loaded yet."""
     kinds: list[Kind] = [kind] if kind else list(_ASKED)
     return {f"{each}: {name}": {"value": {"inputs": inputs}} for each in kinds for name, inputs in _ASKED[each].items()}
+
+
+FEEDBACK = {"a label": {"value": {"request_id": "0af7651916cd43dd8448eb211c80319c", "label": "business"}}}
 
 
 def infer_examples(kind: Kind | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -21,16 +22,20 @@ from mlops.serving.app import create_app
 from mlops.serving.guard import Call
 from mlops.serving.keys import Keys, keys_file
 from mlops.serving.options import Limits
+from mlops.serving.predictions import Mode, PredictionLog
 from mlops.serving.releases import Loader
 from mlops.serving.service import Service
 from mlops.serving.traces import tracing
+from mlops.store import open_store
 
 log = logging.getLogger("evergreen")
+
+_SETTLE = 0.3  # seconds for what a connection has sent to be read
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve. auth: on, off, or auto: on beyond loopback. log: json, text or quiet.
+    """How to serve. auth: on, off, or auto: on beyond loopback. log: json, text or quiet. predictions: what is kept of them.
 
     drain_seconds: from SIGTERM, when readiness goes down, until no new connection is taken. connections: most at a time.
     """
@@ -41,6 +46,7 @@ class Options:
     log: str = "json"
     drain_seconds: float = 2.0
     connections: int = 1024
+    predictions: Mode = "hash"
     limits: Limits = field(default_factory=Limits)
 
 
@@ -56,7 +62,9 @@ def serve(name: str, alias: str = "champion", options: Options | None = None) ->
     loader = Loader(name, alias)
     service = Service(lambda job: loader.served, lambda: loader.problem, options.limits.waiting)
     traces = tracing()
-    app = create_app(loader, options.limits, keys, _done([logs.log_call, *(traces[:1] if traces else ())]), service)
+    done = _done([logs.log_call, *(traces[:1] if traces else ())])
+    predictions = None if options.predictions == "off" else PredictionLog(open_store(), name, options.predictions)
+    app = create_app(loader, options.limits, keys, done, service, predictions)
     log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, options.host, options.port)
     with listening:
         server = Server(_settings(app, options), service, options.drain_seconds)
@@ -142,3 +150,15 @@ class Server(uvicorn.Server):
         if time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Left to uvicorn, who has connected a moment ago is reset: the kernel's queue of them is thrown away, and a connection
+        # whose request has not been read yet counts as idle. So: no more into the queue, what is in it out, their requests
+        # read and answered (with Connection: close), and then the rest.
+        for sock in sockets or []:
+            sock.listen(0)
+        await asyncio.sleep(_SETTLE)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_SETTLE)
+        await super().shutdown(sockets)

@@ -11,19 +11,24 @@ import pytest
 from served import release, still
 from starlette.testclient import TestClient
 
+from mlops.blobs import LocalBlobs
 from mlops.serving import schemas
 from mlops.serving.app import create_app
 from mlops.serving.bodies import depth
 from mlops.serving.options import Limits
+from mlops.serving.predictions import PredictionLog
+from mlops.store import Store
 from mlops.tasks import get
 
 INFER = "/v2/models/tiny/infer"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[TestClient]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     limits = replace(Limits(), body_bytes=10_000, items=8, characters=1000)
-    with TestClient(create_app(still(release()), limits)) as client:
+    place = tmp_path_factory.mktemp("store")
+    predictions = PredictionLog(Store(LocalBlobs(place), place), "tiny")
+    with TestClient(create_app(still(release()), limits, predictions=predictions)) as client:
         yield client
 
 
@@ -148,9 +153,9 @@ def test_the_documents_examples_can_be_sent(server: TestClient) -> None:
                 continue
             for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
                 where = path.replace("{name}", "tiny").replace("{version}", "1")
-                assert server.request(method, where, json=example["value"]).status_code == 200
+                assert server.request(method, where, json=example["value"]).status_code in (200, 202)
                 sent += 1
-    assert sent >= 3
+    assert sent >= 4
     text = json.dumps(document)
     for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in document["components"]["schemas"], name

@@ -74,11 +74,8 @@ def parser() -> argparse.ArgumentParser:
     texts.add_argument("--text", action="append", metavar="T", help="a text; may be given several times")
     texts.add_argument("--file", metavar="F.jsonl", help='a file of JSON strings or {"text": …} objects, one per line')
     serve = add("serve", commands.serve, "answer POST /v1/predict with the model behind an alias; follows the alias")
-    serve.add_argument("model", metavar="MODEL")
-    serve.add_argument("--alias", default="champion")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8080)
-    for command in _versions(add):
+    _serve_options(serve)
+    for command in (*_versions(add), _keys(sub.add_parser("keys", help="add, list, remove: API keys of the server"))):
         as_json(command)
     promote = add("promote", commands.promote, "let a registered version serve")
     promote.add_argument("model", metavar="MODEL")
@@ -116,6 +113,44 @@ def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> li
         "--again", action="store_true", help="judge again from the record; exit 1 where anything differs"
     )
     return [releases, compare, explain]
+
+
+def _serve_options(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("model", metavar="MODEL")
+    serve.add_argument("--alias", default="champion")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8080)
+    keys = "ask for API keys: auto does beyond loopback"
+    serve.add_argument("--auth", choices=("auto", "on", "off"), default="auto", help=keys)
+    serve.add_argument("--log", choices=("json", "text", "quiet"), default="json", help="a line per request, or none")
+    kept = "what the store keeps of each answer: its text, a hash of it, or nothing"
+    serve.add_argument("--predictions", choices=("hash", "text", "off"), default="hash", help=kept)
+    waiting = "texts that may wait; more are refused with 429 (512)"
+    serve.add_argument("--max-waiting", type=int, default=512, metavar="N", help=waiting)
+    serve.add_argument("--max-body", type=int, default=2_000_000, metavar="BYTES", help="of one request (2000000)")
+    serve.add_argument("--deadline", type=float, default=30.0, metavar="SECONDS", help="most that a request waits (30)")
+    drain = "from SIGTERM, when readiness goes down, until no new connection is taken (2)"
+    serve.add_argument("--drain", type=float, default=2.0, metavar="SECONDS", help=drain)
+
+
+def _keys(keys: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The one that lists is given back, for its options."""
+    from mlops import commands
+
+    keys.description = "API keys of the server; a running one takes them over within a second"
+    under = keys.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    add = under.add_parser("add", help="make a key; it is printed once and kept nowhere")
+    add.set_defaults(run=commands.keys_add)
+    add.add_argument("name", metavar="NAME", help="whose key it is")
+    scopes = "predict, feedback, metrics, reload; may be given several times (predict and feedback)"
+    add.add_argument("--scope", action="append", metavar="S", help=scopes)
+    add.add_argument("--days", type=float, metavar="N", help="after how many days it ends")
+    remove = under.add_parser("remove", help="take a key out")
+    remove.set_defaults(run=commands.keys_remove)
+    remove.add_argument("id", metavar="ID")
+    listed = under.add_parser("list", help="the keys there are")
+    listed.set_defaults(run=commands.keys_list)
+    return listed
 
 
 def _expectations_init(suites: argparse.ArgumentParser) -> argparse.ArgumentParser:

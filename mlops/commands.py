@@ -192,10 +192,76 @@ def serve(options: argparse.Namespace) -> Answer:
     name, alias = _model(f"{options.model}@{options.alias}")
     if not 1 <= options.port <= 65535:
         raise UserError(f"--port: found {options.port}; allowed: 1 to 65535")
-    from mlops.serving.app import serve as run_server
+    from mlops.serving.options import Limits
+    from mlops.serving.server import Options
+    from mlops.serving.server import serve as run_server
 
-    run_server(name, alias, options.port, options.host)
+    limits = Limits(waiting=options.max_waiting, deadline_seconds=options.deadline, body_bytes=options.max_body)
+    ranges = (
+        ("--max-waiting", limits.waiting),
+        ("--deadline", limits.deadline_seconds),
+        ("--max-body", limits.body_bytes),
+    )
+    for flag, value in ranges:
+        if not 0 < value < float("inf"):
+            raise UserError(f"{flag}: found {value}; allowed is more than 0")
+    if not 0 <= options.drain <= 600:
+        raise UserError(f"--drain: found {options.drain:g}; allowed are 0 to 600 seconds")
+    run_server(
+        name,
+        alias,
+        Options(
+            options.host,
+            options.port,
+            options.auth,
+            options.log,
+            options.drain,
+            predictions=options.predictions,
+            limits=limits,
+        ),
+    )
     return None, 0
+
+
+def keys_add(options: argparse.Namespace) -> Answer:
+    """Makes a key for the server; it is shown this once."""
+    from mlops.serving import keys
+
+    text, made = keys.add(keys.keys_file(), options.name, options.scope or ["predict", "feedback"], options.days)
+    log.info(
+        "key %s of %s (%s) in %s; this is the only time it is shown",
+        made.id,
+        made.name,
+        ", ".join(made.scopes),
+        keys.keys_file(),
+    )
+    return text, 0
+
+
+def keys_list(options: argparse.Namespace) -> Answer:
+    """The keys' owners, scopes and ends; the keys themselves are kept nowhere."""
+    from mlops.reports.table import grid
+    from mlops.serving import keys
+
+    found = keys.read(keys.keys_file())
+    if options.json:
+        return [
+            {name: getattr(key, name) for name in ("id", "name", "scopes", "created", "expires", "over")}
+            for key in found
+        ], 0
+    rows = [
+        [key.id, key.name, ", ".join(key.scopes), key.created, _cell(key.expires) + (" (over)" if key.over else "")]
+        for key in found
+    ]
+    return grid([["id", "name", "scopes", "created", "expires"], *rows], indent=""), 0
+
+
+def keys_remove(options: argparse.Namespace) -> Answer:
+    """Takes a key out; running servers refuse it within a second."""
+    from mlops.serving import keys
+
+    gone = keys.remove(keys.keys_file(), options.id)
+    return f"key {gone.id} of {gone.name} is gone", 0
 
 
 def releases(options: argparse.Namespace) -> Answer:

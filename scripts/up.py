@@ -93,6 +93,7 @@ class Stack:
 
     def _start_server(self) -> None:
         command = [sys.executable, "-m", "mlops", "serve", MODEL, "--port", str(self.ports.serve), "--host", HOST]
+        command += ["--log", "text"]
         self.group.start(SERVER, command, self.plain)
         self._restart_at = None
 

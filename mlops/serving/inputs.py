@@ -24,13 +24,15 @@ Arrays = dict[str, npt.NDArray[np.int64]]
 class Encoded(NamedTuple):
     """Sequences of n items. items: whose each sequence is. seconds: where the second text begins, none without pairs.
 
-    places: per sequence where the tokens that it answers for are, none where the whole sequence has one answer.
+    places: per sequence where the tokens that it answers for are, none where the whole sequence has one answer. cut: per
+    item whether the model reads only its beginning; none where windows read all of it.
     """
 
     input_ids: list[Ids]
     items: list[int]
     seconds: list[int] | None = None
     places: list[Ids] | None = None
+    cut: list[bool] | None = None
 
 
 class Encoder:
@@ -66,7 +68,8 @@ class Encoder:
         found = self._tokenizer.encode_batch([self._clean(item) for item in items])
         ids = [np.array(each.ids, dtype=np.int32) for each in found]
         pairs = any(isinstance(item, tuple) for item in items)
-        return Encoded(ids, list(range(len(ids))), [second_starts(each.type_ids) for each in found] if pairs else None)
+        seconds = [second_starts(each.type_ids) for each in found] if pairs else None
+        return Encoded(ids, list(range(len(ids))), seconds, None, [bool(each.overflowing) for each in found])
 
     def _clean(self, item: Item) -> Any:
         if isinstance(item, str):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import random
 import shutil
 import threading
@@ -11,9 +13,12 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlops import settings
-from mlops.errors import NotFound, StoreError
+from mlops.errors import NotFound, StoreError, UserError
+from mlops.serving import golden
+from mlops.serving.first_load import try_load
 from mlops.serving.runtime import Runtime
 from mlops.store import MANIFEST, build_manifest, check_manifest, open_store
 from mlops.types import Release
@@ -22,6 +27,9 @@ log = logging.getLogger("evergreen")
 
 POLL_SECONDS = 2.0
 RETRY_SECONDS = 30.0  # a release that could not be loaded is tried again: the disk may have been full
+FIRST_LOAD_SECONDS = 120.0  # that a release has to be loaded and asked for the first time
+_SETTLE = 0.2  # of several signs to look, one look
+KEPT = 3  # local copies beside the one that serves
 
 
 @dataclass(frozen=True)
@@ -52,21 +60,42 @@ def _place(release: Release) -> Path:
 
 
 def _open(release: Release, threads: int | None = None) -> Served:
-    """Loads a release from the local copy, which is made first where there is none."""
+    """Loads a release from the local copy, which is made first where there is none. What this machine has not loaded before is
+    tried in a process of its own."""
     from mlops import registry
 
     registry.require_verdicts(release)
     package = _place(release)
     if not (package / MANIFEST).is_file():
         _download(release, package)
+    tried = _beside(package, "tried")
+    if not tried.exists():
+        try_load(package, _cases(package), FIRST_LOAD_SECONDS, threads)
+        tried.touch()
     return _load(release.name, release.version, package, threads)
 
 
 def _load(name: str, version: str, package: Path, threads: int | None = None) -> Served:
-    """Answers once, to be warm."""
+    """Answers once, to be warm, and then the golden cases; UserError where it answers those otherwise."""
     runtime = Runtime.load(package, threads)
     runtime.warm_up()
+    cases = _cases(package)
+    if cases and (wrong := golden.differs(runtime, cases)):
+        raise UserError(wrong)
     return Served(name, version, runtime.variant, runtime)
+
+
+def _beside(package: Path, what: str) -> Path:
+    """A file about a local copy that is no part of it."""
+    return package.with_name(f"{package.name}.{what}")
+
+
+def _cases(package: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(_beside(package, "golden").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def _download(release: Release, target: Path) -> None:
@@ -74,7 +103,10 @@ def _download(release: Release, target: Path) -> None:
     temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.copytree(open_store().fetch(release.model.files), temporary)
+        store = open_store()
+        shutil.copytree(store.fetch(release.model.files), temporary)
+        if cases := golden.read(store, release.model.files.sha256):
+            _beside(target, "golden").write_text(json.dumps(cases), encoding="utf-8")
         manifest = temporary / MANIFEST
         if not manifest.is_file():
             manifest.write_text(json.dumps(build_manifest(temporary)), encoding="utf-8")
@@ -89,7 +121,10 @@ def _download(release: Release, target: Path) -> None:
 
 
 class Loader:
-    """Follows an alias. `served` is swapped as a whole; a release that cannot be loaded leaves the old one in place."""
+    """Follows an alias. `served` is swapped as a whole; a release that cannot be loaded leaves the old one in place.
+
+    counts: how many releases were "taken" and "refused".
+    """
 
     def __init__(self, name: str, alias: str = "champion", poll: float = POLL_SECONDS) -> None:
         self.name, self.alias, self.poll = name, alias, poll
@@ -97,7 +132,8 @@ class Loader:
         self.problem = "not loaded yet"
         self._current: Path | None = None
         self._refused: tuple[Path, float] | None = None
-        self._stop = threading.Event()
+        self.counts = {"taken": 0, "refused": 0}
+        self._stop, self._look = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -113,7 +149,9 @@ class Loader:
         except NotFound as error:
             self._tell(str(error))
             return
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self._tell(f"the registry does not answer: {type(error).__name__}: {error}")
             if self.served is None:
                 self._from_cache()
@@ -126,16 +164,37 @@ class Loader:
     def _swap(self, release: Release) -> None:
         try:
             fresh = _open(release)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a tokenizer's panics are no Exception
+            self.counts["refused"] += 1
             self._refused = (_place(release), time.monotonic() + RETRY_SECONDS)
             self._tell(f"version {release.version} was refused: {type(error).__name__}: {error}")
             return
         self._take(fresh, _place(release))
         note = {"version": release.version, "place": _place(release).name}
-        self._note.write_text(json.dumps(note), encoding="utf-8")
+        try:
+            temporary = self._note.with_suffix(".new")
+            temporary.write_text(json.dumps(note), encoding="utf-8")
+            temporary.replace(self._note)
+            self._tidy()
+        except OSError as error:  # it serves all the same
+            log.warning("%s cannot be written: %s", self._note, error)
+
+    def _tidy(self) -> None:
+        """Keeps the newest local copies."""
+        copies = [path for path in _folder(self.name).iterdir() if path.is_dir() and not path.name.startswith(".")]
+        for old in sorted(copies, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+            if old != self._current:
+                shutil.rmtree(old, ignore_errors=True)
+                for what in ("tried", "golden"):
+                    _beside(old, what).unlink(missing_ok=True)
 
     def _take(self, fresh: Served, place: Path) -> None:
         self.served, self._current, self.problem, self._refused = fresh, place, "", None
+        self.counts["taken"] += 1
+        with contextlib.suppress(OSError):
+            os.utime(place)
         log.info("%s version %s (%s) serves", self.name, fresh.version, fresh.variant)
 
     def _tell(self, problem: str) -> None:
@@ -150,7 +209,9 @@ class Loader:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             place = _folder(self.name) / str(note["place"])
             self._take(_load(self.name, str(note["version"]), place), place)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             log.warning("%s has no local copy to answer from: %s: %s", self.name, type(error).__name__, error)
         self.problem = problem
 
@@ -160,13 +221,26 @@ class Loader:
         self._thread = threading.Thread(target=self._follow, name="follow-alias", daemon=True)
         self._thread.start()
 
+    def look(self) -> None:
+        """Lets the thread look at the alias now."""
+        self._look.set()
+
     def _follow(self) -> None:
         # Jitter keeps a fleet of servers from asking the registry all at once.
-        while not self._stop.wait(self.poll * random.uniform(0.8, 1.2)):
-            self.refresh()
+        while not self._stop.is_set():
+            if self._look.wait(self.poll * random.uniform(0.8, 1.2)) and self._stop.wait(_SETTLE):
+                return
+            self._look.clear()
+            try:
+                self.refresh()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # without this thread no release would ever be taken again
+                log.exception("%s@%s: the alias could not be followed; it is tried again", self.name, self.alias)
 
     def stop(self) -> None:
         """Ends the polling."""
         self._stop.set()
+        self._look.set()
         if self._thread:
             self._thread.join(5)

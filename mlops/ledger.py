@@ -63,6 +63,13 @@ def serving(known: Sequence[dict[str, Any]]) -> list[str]:
     return stack
 
 
+def served_at(known: Sequence[dict[str, Any]], when: datetime.datetime) -> str | None:
+    """The version that served at a time (with its zone); none where none did yet."""
+    past = [entry for entry in known if datetime.datetime.fromisoformat(entry["when"]) <= when]
+    stack = serving(past)
+    return stack[-1] if stack else None
+
+
 def _who() -> str:
     try:
         return getpass.getuser()

@@ -38,16 +38,23 @@ def promote(name: str, which: str, reason: str, expected_champion: str | bool | 
     return fence
 
 
-def rollback(name: str, reason: str) -> str:
-    """Back to the version that served before the present one; its number. UserError if there is none."""
+def rollback(name: str, reason: str, to: str | None = None) -> str:
+    """Back to a version that served before the present one, by default the last of them; its number.
+
+    Raises UserError if there is none, or if `to` is none of them; Rejected without verdicts.
+    """
     with lock(name):
         stack = _left(client(), name)
-        if len(stack) < 2:
+        earlier = stack[:-1]
+        if not earlier:
             raise UserError(f"{name} has no earlier release to go back to; served so far: {', '.join(stack) or 'none'}")
-        require_verdicts(at(name, stack[-2]))
-        ledger.append(name, "rollback", stack[-1], stack[-2], reason)
+        target = earlier[-1] if to is None else to
+        if target not in earlier:
+            raise UserError(f"{name} cannot go back to version {target}; earlier ones are {', '.join(earlier)}")
+        require_verdicts(at(name, target))
+        ledger.append(name, "rollback", stack[-1], target, reason)
         _point(name)
-    return stack[-2]
+    return target
 
 
 def rolled_back(release: Release) -> str | None:

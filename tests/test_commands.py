@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny import tiny_file, tiny_rows
 
-from mlops import commands
+from mlops import commands, ledger
 from mlops.cli import main
 from mlops.errors import UserError
 
@@ -34,6 +34,16 @@ def test_names_that_no_model_has(capsys: pytest.CaptureFixture[str], name: str, 
     ):
         assert f"found the model name {name!r}" in refused(capsys, *arguments)
     assert not home.exists()
+
+
+def test_which_version_served_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    ledger.append("news", "promote", None, "1", "a test")
+    assert main(["releases", "news", "--at", "2020-01-01 12:00"]) == 0
+    assert capsys.readouterr().out == "news: no version served at 2020-01-01 12:00+00:00\n"
+    assert main(["releases", "news", "--at", "2999-01-01T12:00+02:00", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"name": "news", "at": "2999-01-01T12:00:00+02:00", "version": "1"}
+    assert "--at is 'yesterday'; allowed is a time such as" in refused(capsys, "releases", "news", "--at", "yesterday")
 
 
 @pytest.mark.parametrize("model", ["news@", "news@a b", "news@a@b"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 from pathlib import Path
@@ -48,6 +49,23 @@ def test_what_serves_is_a_stack() -> None:
     assert ledger.serving(ledger.entries("tiny")) == ["1", "2"]
     promote("1", "2")  # by hand, back to an old one: a rollback from it leads to what served before
     assert ledger.serving(ledger.entries("tiny")) == ["2", "1"]
+
+
+def test_what_served_at_a_time_follows_from_the_entries_until_then() -> None:
+    times = [f"2026-03-0{day}T12:00:00+00:00" for day in (1, 2, 3, 4)]
+    moves = [("promote", None, "1"), ("promote", "1", "2"), ("rollback", "2", "1"), ("promote", "1", "3")]
+    known = [
+        {"action": action, "from": before, "to": after, "when": when}
+        for (action, before, after), when in zip(moves, times, strict=True)
+    ]
+
+    def at(text: str) -> str | None:
+        return ledger.served_at(known, datetime.datetime.fromisoformat(text))
+
+    assert at("2026-03-01T11:59:59+00:00") is None
+    assert [at(when) for when in times] == ["1", "2", "1", "3"]
+    assert at("2026-03-02T13:30:00+02:00") == "1"  # that is 11:30 in UTC
+    assert at("2027-01-01T00:00:00+00:00") == "3"
 
 
 def test_of_racing_writers_one_takes_a_number() -> None:

@@ -45,6 +45,15 @@ def test_forward_and_back() -> None:
         promotion.rollback("tiny", "a test")
 
 
+def test_back_to_any_version_that_served_before() -> None:
+    promoted(3)
+    with pytest.raises(UserError, match=r"cannot go back to version 9; earlier ones are 1, 2"):
+        promotion.rollback("tiny", "a test", "9")
+    assert promotion.rollback("tiny", "a test", "1") == "1"
+    assert ledger.serving(ledger.entries("tiny")) == ["1"]
+    assert standing() == (None, "1")
+
+
 def test_the_aliases_go_where_the_ledger_says() -> None:
     promoted(2)
     register(seed=9)

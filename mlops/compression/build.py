@@ -86,15 +86,16 @@ class Builder:
     def _write(self, recipe: Recipe, source: Path, path: Path) -> None:
         keep = tuple(name for name in recipe.keep if name != TABLES)
         tables = _NEVER if TABLES in recipe.keep else MIN_TABLE
+        fp32 = self._smoothed(source, path) if recipe.smooth else source / MODEL
         if recipe.precision == "int8":
             from mlops.compression.quantize import quantize
 
-            quantize(source / MODEL, path, keep=keep, min_table=tables)
+            quantize(fp32, path, keep=keep, min_table=tables)
         elif recipe.precision == "int8-static":
             from mlops.compression.static import quantize_static
 
             batches = list(calibration(source, self._items))
-            quantize_static(source / MODEL, path, batches, recipe.calibration, keep, tables)
+            quantize_static(fp32, path, batches, recipe.calibration, keep, tables)
         elif recipe.precision in ("w8", "w4"):
             from mlops.compression.weights import quantize_weights
 
@@ -105,6 +106,14 @@ class Builder:
             to_half(source / MODEL, path)
         else:
             shutil.copyfile(source / MODEL, path)
+
+    def _smoothed(self, source: Path, path: Path) -> Path:
+        """The fp32 file of a package with smooth activations, beside the package that is made of it."""
+        from mlops.compression.smooth import smooth
+
+        target = path.parent.with_name(f"{path.parent.name}-smooth.onnx")
+        smooth(source / MODEL, target, list(calibration(source, self._items)))
+        return target
 
     def _trained(self, shape: str, share: float) -> Path:
         """The smaller torch model's folder."""

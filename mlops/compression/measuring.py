@@ -14,7 +14,7 @@ import numpy as np
 
 from mlops.cost.processes import peak
 from mlops.serving.apart import answer_apart
-from mlops.serving.compute import WIDE_TOKENS
+from mlops.serving.compute import SHARED_TOKENS
 from mlops.serving.cpu import threads
 from mlops.serving.runtime import Runtime
 from mlops.tasks.base import Item
@@ -24,6 +24,8 @@ CLASSES = {"short": 5, "median": 50, "long": 95}  # percentiles of the rows by t
 _ROUNDS = 3  # at least
 _WANTED_ROUNDS = 9
 _FEWEST_ROWS = 8  # of the batch that warms up
+_BATCHES = 2  # of a group, for each thread
+_FEWEST_GROUPS = 3  # of a lap: short, median and long rows, so that laps are alike
 _GOLDEN = (5**0.5 - 1) / 2
 _MOST_REPEATS = 8  # of a row of each length, in a round; of rows as they come four times as many
 _CONFIDENCE = 0.95
@@ -116,13 +118,14 @@ class Course:
         places = {name: order[round(part / 100 * (len(items) - 1))] for name, part in CLASSES.items()}
         self.classes = {name: items[place] for name, place in places.items()}
         self.tokens = {name: lengths[place] for name, place in places.items()}
-        self.items, self._groups = items, by_length(lengths, WIDE_TOKENS * threads())
+        self.items, self._groups = items, by_length(lengths, _BATCHES * SHARED_TOKENS * threads())
         self._laps, self._count, self._repeats = 0, 1, 1
 
     def fit(self, seconds_per_row: float, seconds_per_single: float, seconds: float) -> None:
         """Half of a lap's seconds are for groups, half for single rows."""
         rows = seconds / 2 / seconds_per_row
-        self._count = min(len(self._groups), max(1, round(rows * len(self._groups) / len(self.items))))
+        wanted = round(rows * len(self._groups) / len(self.items))
+        self._count = min(len(self._groups), max(_FEWEST_GROUPS, wanted))
         repeats = round(seconds / 2 / seconds_per_single / (len(CLASSES) + 4))
         self._repeats = min(_MOST_REPEATS, max(1, repeats))
 

@@ -19,7 +19,8 @@ TABLES = "tables"  # among what is kept: the embedding tables
 class Recipe:
     """One way to make a file. shape: of the network; pruned has fewer inner neurons and heads, a student fewer layers.
     precision: of its weights and products. keep: names of nodes that stay in fp32, TABLES for the embeddings. calibration:
-    how an int8-static file finds the range of its activations. share: of layers or neurons that are left."""
+    how an int8-static file finds the range of its activations. share: of layers or neurons that are left. smooth: outlying
+    channels of activations go into the weights first."""
 
     name: str
     shape: Shape = "full"
@@ -27,6 +28,7 @@ class Recipe:
     keep: tuple[str, ...] = ()
     calibration: Calibration = "minmax"
     share: float = 1.0
+    smooth: bool = False
 
     @property
     def trains(self) -> bool:
@@ -39,7 +41,8 @@ class Recipe:
 
     def told(self) -> str:
         """The name with what makes it another one of that name."""
-        more: list[str] = [self.calibration] if self.calibration != "minmax" else []
+        more: list[str] = ["smoothed"] if self.smooth else []
+        more += [self.calibration] if self.calibration != "minmax" else []
         more += [f"{len(self.keep)} in fp32"] if self.keep else []
         return ", ".join([self.name, *more])
 

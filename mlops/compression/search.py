@@ -35,7 +35,8 @@ def search(search: Search, recipes: Sequence[Recipe] = ()) -> Variants:
     search.attempts.append(original(search))
     for recipe in (recipes or ladder(section)) if search.items else ():
         found = _try(search, recipe)
-        if not recipes and any(reaches(section, each) for each in found):
+        # What had to be rescued pays for it: the next form may do without.
+        if not recipes and any(reaches(section, each) and not each.recipe["keep"] for each in found):
             break
     chosen, reason = choose(section, search.attempts)
     if not search.items:
@@ -56,18 +57,21 @@ def _try(search: Search, recipe: Recipe) -> list[Attempt]:
         found.append(attempt(search, RECIPES[recipe.shape]))
         if found[-1].outcome != "accepted":
             return found
-    for other in _rescues(search, recipe):
+    for other in _rescues(search, recipe, found[0]):
         found.append(attempt(search, other))
         if not found[-1].lost:
             break
     return found
 
 
-def _rescues(search: Search, recipe: Recipe) -> Iterator[Recipe]:
-    """The recipe with other calibration where it has one, then with more and more of what is most sensitive in fp32, the
-    embeddings too at last; nothing once the time is over."""
+def _rescues(search: Search, recipe: Recipe, first: Attempt) -> Iterator[Recipe]:
+    """The recipe with smooth activations, with other calibration where it has one, then with more and more of what is most
+    sensitive in fp32, the embeddings too at last; nothing once the time is over."""
     from mlops.compression.rescue import ranked
 
+    yield replace(recipe, smooth=True)
+    if _nearer(search.attempts[-1], first):
+        recipe = replace(recipe, smooth=True)
     if recipe.precision == "int8-static":
         yield from (replace(recipe, calibration=way) for way in CALIBRATIONS if way != recipe.calibration)
     if search.late:
@@ -78,6 +82,13 @@ def _rescues(search: Search, recipe: Recipe) -> Iterator[Recipe]:
     counts = [count for count in _RESCUES if count <= max(1, len(names) // 2)]
     yield from (recipe.keeping(names[:count]) for count in counts if names)
     yield recipe.keeping([*names[: counts[-1] if names and counts else 0], TABLES])
+
+
+def _nearer(one: Attempt, other: Attempt) -> bool:
+    """Whether it changed fewer answers, then whether it lost less."""
+    if one.flips is None or other.flips is None or one.drop is None or other.drop is None:
+        return False
+    return (one.flips, one.drop[0]) < (other.flips, other.drop[0])
 
 
 def listed(search: Search) -> Variants:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,13 +64,26 @@ def quantize_static(
 
 def activation_ranges(source: Path, batches: Sequence[Mapping[str, npt.NDArray[Any]]], method: Method) -> Ranges:
     """Lowest and highest value, zero always between them, of what goes into each product, by name of the tensor."""
+    if not len(batches):
+        raise ValueError("found no calibration batches; at least one is needed")
+    names = list(dict.fromkeys(node.input[0] for node in products(load(source).graph)))
+    collector = _MinMax() if method == "minmax" else _Histograms(method)
+    for values in outputs_of(source, names, batches):
+        collector.add(values)
+    found = {name: (min(0.0, low), max(0.0, high)) for name, (low, high) in collector.ranges().items()}
+    if odd := [name for name, ends in found.items() if not np.isfinite(ends).all()]:
+        raise ValueError(f"activations of {', '.join(odd)} are not finite: the fp32 model itself overflows")
+    return found
+
+
+def outputs_of(
+    source: Path, names: Sequence[str], batches: Sequence[Mapping[str, npt.NDArray[Any]]]
+) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """The values of tensors inside of a file's graph for each batch, by their names."""
     from onnx import TensorProto, helper
     from onnxruntime import InferenceSession, SessionOptions
 
-    if not len(batches):
-        raise ValueError("found no calibration batches; at least one is needed")
     model = load(source)
-    names = list(dict.fromkeys(node.input[0] for node in products(model.graph)))
     given = {entry.name for entry in model.graph.output}
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in given
@@ -79,13 +92,8 @@ def activation_ranges(source: Path, batches: Sequence[Mapping[str, npt.NDArray[A
     options.intra_op_num_threads = threads()
     options.log_severity_level = 3
     session = InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    collector = _MinMax() if method == "minmax" else _Histograms(method)
     for batch in batches:
-        collector.add(dict(zip(names, session.run(names, dict(batch)), strict=True)))
-    found = {name: (min(0.0, low), max(0.0, high)) for name, (low, high) in collector.ranges().items()}
-    if odd := [name for name, ends in found.items() if not np.isfinite(ends).all()]:
-        raise ValueError(f"activations of {', '.join(odd)} are not finite: the fp32 model itself overflows")
-    return found
+        yield dict(zip(names, session.run(list(names), dict(batch)), strict=True))
 
 
 class _MinMax:

@@ -35,7 +35,8 @@ def _row(each: Entry, metric: str, first: float | None) -> dict[str, Any]:
     ratio = cost.get("p50_ratio")
     told["time"] = ratio * first if known(ratio) and known(first) else told["p50"]
     told["fused"] = ", ".join(f"{name} {count}" for name, count in (each.get("fused") or {}).items())
-    own["name"] = f"{own['name']}{f', {calibration}' if calibration != 'minmax' else ''}"
+    smoothed = ", smoothed" if recipe.get("smooth") else ""
+    own["name"] = f"{own['name']}{smoothed}{f', {calibration}' if calibration != 'minmax' else ''}"
     return own | told | {"kept": len(kept), "value": value}
 
 

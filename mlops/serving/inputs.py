@@ -92,12 +92,15 @@ def second_starts(type_ids: Sequence[int]) -> int:
     return len(type_ids) - sum(type_ids)
 
 
-def pad(ids: Sequence[Ids], pad_id: int, inputs: Sequence[str], seconds: Sequence[int] | None = None) -> Arrays:
+def pad(
+    ids: Sequence[Ids], pad_id: int, inputs: Sequence[str], seconds: Sequence[int] | None = None, length: int = 1
+) -> Arrays:
     """The named model inputs, each [rows, longest]: padding is masked out, token types are 1 from `seconds` on.
 
-    A row of which its tokenizer leaves nothing is one padding token that is read: no model takes no token at all.
+    A row of which its tokenizer leaves nothing is one padding token that is read: no model takes no token at all. length: at
+    least so long.
     """
-    longest = max(1, *map(len, ids))
+    longest = max(length, *map(len, ids))
     input_ids = np.full((len(ids), longest), pad_id, dtype=np.int64)
     attention_mask = np.zeros((len(ids), longest), dtype=np.int64)
     token_types = np.zeros((len(ids), longest), dtype=np.int64)

@@ -18,9 +18,10 @@ from typing import Any
 from mlops import settings
 from mlops.errors import NotFound, StoreError, UserError
 from mlops.serving import golden
+from mlops.serving.copies import require_copy
 from mlops.serving.first_load import try_load
 from mlops.serving.runtime import Runtime
-from mlops.store import MANIFEST, build_manifest, check_manifest, open_store
+from mlops.store import MANIFEST, check_manifest, open_store
 from mlops.types import Release
 
 log = logging.getLogger("evergreen")
@@ -66,8 +67,15 @@ def _open(release: Release, threads: int | None = None) -> Served:
 
     registry.require_verdicts(release)
     package = _place(release)
+    if (package / MANIFEST).is_file():
+        try:
+            require_copy(package, release.model.files.sha256)
+        except StoreError as error:
+            log.warning("%s; it is copied again", error)
+            shutil.rmtree(package)
     if not (package / MANIFEST).is_file():
         _download(release, package)
+        require_copy(package, release.model.files.sha256)
     tried = _beside(package, "tried")
     if not tried.exists():
         try_load(package, _cases(package), FIRST_LOAD_SECONDS, threads)
@@ -107,10 +115,7 @@ def _download(release: Release, target: Path) -> None:
         shutil.copytree(store.fetch(release.model.files), temporary)
         if cases := golden.read(store, release.model.files.sha256):
             _beside(target, "golden").write_text(json.dumps(cases), encoding="utf-8")
-        manifest = temporary / MANIFEST
-        if not manifest.is_file():
-            manifest.write_text(json.dumps(build_manifest(temporary)), encoding="utf-8")
-        check_manifest(temporary, json.loads(manifest.read_text(encoding="utf-8")))
+        check_manifest(temporary, json.loads((temporary / MANIFEST).read_text(encoding="utf-8")))
         temporary.rename(target)
     except OSError as error:
         if not target.is_dir():
@@ -172,7 +177,7 @@ class Loader:
             self._tell(f"version {release.version} was refused: {type(error).__name__}: {error}")
             return
         self._take(fresh, _place(release))
-        note = {"version": release.version, "place": _place(release).name}
+        note = {"version": release.version, "place": _place(release).name, "sha256": release.model.files.sha256}
         try:
             temporary = self._note.with_suffix(".new")
             temporary.write_text(json.dumps(note), encoding="utf-8")
@@ -208,6 +213,7 @@ class Loader:
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             place = _folder(self.name) / str(note["place"])
+            require_copy(place, str(note["sha256"]))
             self._take(_load(self.name, str(note["version"]), place), place)
         except (KeyboardInterrupt, SystemExit):
             raise

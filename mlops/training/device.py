@@ -41,6 +41,12 @@ class Device:
             torch.set_float32_matmul_precision(before)
 
     @property
+    def multiple(self) -> int:
+        """What padded lengths are multiples of: on a GPU 8, so that products fit its matrix units and few shapes come, each of
+        which costs the search for a kernel once."""
+        return 8 if self.name == "cuda" else 1
+
+    @property
     def precision(self) -> str:
         """As the log and training.json say it."""
         return ("bf16" if self.bf16 else "fp32") + (" with tf32 products" if self.tf32 else "")

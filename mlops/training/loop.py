@@ -7,14 +7,14 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from mlops.tasks.base import Examples
 from mlops.training.batches import optimizer_steps, share, within
 from mlops.training.checkpoints import Checkpoints
 from mlops.training.device import chance_state, set_chance_state
 from mlops.training.dropout import from_bytes
-from mlops.training.losses import gradient_not_finite, judged, losses_of, not_finite
+from mlops.training.losses import Found, gradient_not_finite, judged, losses_of, not_finite
 from mlops.training.memory import kept_blocks, out_of_memory, release, too_little
 from mlops.training.optimizer import adamw, factor, scale_and_clip, set_rate
 from mlops.training.predictor import logits_of
@@ -76,6 +76,7 @@ class Training:
     ) -> None:
         self.model, self.rows, self.validation, self.setting = model, rows, validation, setting
         self.ranks, self.checkpoints, self.lengths = ranks, checkpoints, rows.lengths
+        self.padded = [setting.padded(length) for length in self.lengths]
         section = setting.train
         self.working = ranks.place(model, setting.device)
         self.weights = [value for value in self.working.parameters() if value.requires_grad]
@@ -99,7 +100,7 @@ class Training:
     def _epoch(self) -> None:
         """One pass over the rows, or what is left of it, and the judgement after it."""
         state, section = self.state, self.setting.train
-        steps = optimizer_steps(self.lengths, section.batch_tokens, section.accumulate, section.seed, state.epoch)
+        steps = optimizer_steps(self.padded, section.batch_tokens, section.accumulate, section.seed, state.epoch)
         progress = Progress(self.setting, state, len(steps))
         self.working.train()
         while state.step < len(steps):
@@ -123,7 +124,7 @@ class Training:
     def _step(self, step: Step) -> Sums:
         """One optimizer step. Its gradient is that of the mean over all targets of all its batches in all processes."""
         chance = chance_state()
-        sums = self._gradients(within(step, self.lengths, self.state.budget))
+        sums = self._gradients(within(step, self.padded, self.state.budget))
         if sums.failed:
             self._halve()
             set_chance_state(chance)
@@ -140,36 +141,36 @@ class Training:
     def _gradients(self, step: Step) -> Sums:
         """Adds up the gradients of this process's batches; sums over all processes, which hear of a lack of memory so."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = weight = rows = failed = 0.0
+        failed, found = 0.0, Found()
         try:
             for chosen in share(step, self.ranks.rank, self.ranks.world):
-                value, counted = self._backward(chosen, step[0][:1])
-                loss, weight, rows = loss + value, weight + counted, rows + len(chosen)
+                self._backward(chosen, step[0][:1], found)
         except (RuntimeError, MemoryError) as error:
             if self.ranks.sharded or not out_of_memory(error):
                 raise  # the other processes wait inside of the backward pass: they cannot begin anew
-            failed = 1.0
+            failed, found = 1.0, Found()
         due = self.checkpoints is not None and self.ranks.first and self.checkpoints.due()
-        return Sums(*self.ranks.sum([loss, weight, rows, float(due), failed]))
+        # Only now is there a number to wait for: a GPU has computed all batches without a pause.
+        loss, weight, rows = found.sums(self._lost)
+        return Sums(*self.ranks.sum([loss, weight, float(rows), float(due), failed]))
 
-    def _backward(self, chosen: Sequence[int], filler: Sequence[int]) -> tuple[float, float]:
-        """One batch's gradients, not divided by anything; (sum of its losses, of their weights).
+    def _backward(self, chosen: Sequence[int], filler: Sequence[int], found: Found) -> None:
+        """One batch's gradients, not divided by anything; its losses go into `found`.
 
         filler: a row that a process computes for nothing where it has none: the others of a sharded model wait for it.
         """
         if not chosen and not self.ranks.sharded:
-            return 0.0, 0.0
+            return
         losses, weights = losses_of(self.working, self.rows, chosen or filler, self.setting)
-        total = losses.sum()
         if not chosen:
-            (total * 0).backward()
-            return 0.0, 0.0
-        value = float(total.detach())
-        if not math.isfinite(value):
-            row_ids = [self.rows.row_ids[row] for row in chosen]
-            not_finite(row_ids, losses.detach().cpu().tolist(), self.setting, self._where())
-        total.backward()
-        return value, float(weights.sum())
+            (losses.sum() * 0).backward()
+            return
+        losses.sum().backward()
+        found.add(chosen, losses, weights)
+
+    def _lost(self, chosen: Sequence[int], losses: Sequence[float]) -> NoReturn:
+        """Ends the training for a batch whose losses are not finite; no weight has changed by them."""
+        not_finite([self.rows.row_ids[row] for row in chosen], losses, self.setting, self._where())
 
     def _halve(self) -> None:
         """Half the tokens per batch from here on, once; the steps keep their rows, so twice the batches are added up."""

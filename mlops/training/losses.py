@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -38,7 +39,8 @@ def tensors(rows: Examples, chosen: Sequence[int], setting: Setting) -> tuple[di
 
     ids = [rows.input_ids[row] for row in chosen]
     seconds = None if rows.seconds is None else [rows.seconds[row] for row in chosen]
-    arrays = pad(ids, setting.package.pad_id, setting.package.inputs, seconds)
+    length = setting.padded(max(map(len, ids), default=1))
+    arrays = pad(ids, setting.package.pad_id, setting.package.inputs, seconds, length)
     longest = arrays["input_ids"].shape[1]
     targets = torch.from_numpy(setting.task.collate([rows.targets[row] for row in chosen], longest))
     where = setting.device.name
@@ -53,6 +55,27 @@ def losses_of(model: Any, rows: Examples, chosen: Sequence[int], setting: Settin
     with setting.device.autocast():
         logits = model(**inputs).logits
     return setting.task.losses(logits, targets, setting.rules)
+
+
+@dataclass
+class Found:
+    """The losses of a step's batches, on the device until somebody asks. Each: rows, sums [rows], weights [rows]."""
+
+    batches: list[tuple[Sequence[int], Any, Any]] = field(default_factory=list)
+
+    def add(self, chosen: Sequence[int], losses: Any, weights: Any) -> None:
+        """One batch."""
+        self.batches.append((chosen, losses.detach(), weights.detach()))
+
+    def sums(self, lost: Callable[[Sequence[int], Sequence[float]], NoReturn]) -> tuple[float, float, int]:
+        """Losses, weights and rows of all batches; `lost` is told the rows and losses of the first that is not finite."""
+        loss = weight = 0.0
+        for chosen, losses, weights in self.batches:
+            value = float(losses.sum())
+            if not math.isfinite(value):
+                lost(chosen, losses.cpu().tolist())
+            loss, weight = loss + value, weight + float(weights.sum())
+        return loss, weight, sum(len(chosen) for chosen, _, _ in self.batches)
 
 
 def judged(

@@ -30,6 +30,11 @@ class Setting:
     rules: Rules = field(default_factory=Rules)
     objective: Objective | None = None
 
+    def padded(self, length: int) -> int:
+        """Tokens that a batch is padded to whose longest sequence has so many."""
+        multiple = self.device.multiple
+        return max(1, length, min(-(-length // multiple) * multiple, self.package.max_length))
+
 
 @dataclass(frozen=True)
 class Epoch:

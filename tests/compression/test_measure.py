@@ -62,11 +62,11 @@ def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
 
 def test_rows_of_every_length_come_as_often_as_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "threads", lambda: 2)
-    monkeypatch.setattr(measuring, "WIDE_TOKENS", 1024)
+    monkeypatch.setattr(measuring, "SHARED_TOKENS", 512)
     lengths = [4] * 1024 + [16] * 256 + [64] * 64  # of each length two groups of 2,048 tokens
     items = [f"row {number}" for number in range(len(lengths))]
     of = dict(zip(items, lengths, strict=True))
-    for seconds in (1e-9, 1.5):  # a group a lap; several
+    for seconds in (1e-9, 2.5):  # three groups a lap; more
         course = Course(items, lengths)
         course.fit(0.001, 0.001, seconds)
         laps = [course.lap() for _ in range(60)]

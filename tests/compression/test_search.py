@@ -114,7 +114,7 @@ def test_outliers_break_int8_and_are_kept_in_fp32_where_that_helps(
     else:
         assert rescued
         assert set(rescued[0].recipe["keep"]) - {TABLES}
-        assert found.models[0].variant == "int8"
+        assert found.models[0].variant in ("int8", "int8-static")  # whichever of the rescued ones is faster
         Runtime.load(open_store().fetch(found.models[0].files)).warm_up()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from pathlib import Path
@@ -11,11 +13,13 @@ from starlette.testclient import TestClient
 from tiny import tiny_release
 
 from mlops import promotion, registry
-from mlops.errors import NotFound
+from mlops.errors import NotFound, StoreError
 from mlops.serving import releases
 from mlops.serving.app import create_app
+from mlops.serving.copies import require_copy
 from mlops.serving.options import Limits
 from mlops.serving.releases import Loader, load_runtime
+from mlops.store import build_manifest
 
 
 def publish(variant: str = "fp32", seed: int = 0) -> str:
@@ -174,3 +178,34 @@ def test_the_server_answers_each_text_and_refuses_what_it_cannot_read() -> None:
                 refused = server.post("/v1/predict", content=content, headers=headers)
                 assert refused.status_code == 422, (content, headers)
                 assert refused.json()["detail"]
+
+
+def forge(home: Path, version: str) -> None:
+    """Changes one byte of a version's local copy, and its manifest so that the two agree."""
+    damage(home, version)
+    (folder,) = (path for path in (home / "cache" / "serving" / "tiny").glob(f"{version}-*") if path.is_dir())
+    (folder / "manifest.json").write_text(json.dumps(build_manifest(folder)))
+
+
+def test_a_copy_that_somebody_changed_whole_is_made_anew_and_never_serves(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish("int8")
+    loaded()
+    forge(home, "1")
+    again = loaded()
+    assert served(again) == ("1", "int8")
+    assert "somebody changed the copy" in caplog.text
+    forge(home, "1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    caplog.clear()
+    assert loaded().served is None  # nobody to ask for the right one
+    assert "somebody changed the copy" in caplog.text
+
+
+def test_a_manifest_that_leaves_the_model_out_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {"package.json": {"sha256": "0", "size": 1}}}))
+    digest = hashlib.sha256((tmp_path / "manifest.json").read_bytes()).hexdigest()
+    with pytest.raises(StoreError, match=r"does not list model\.onnx, tokenizer\.json"):
+        require_copy(tmp_path, digest)

@@ -195,6 +195,49 @@ def test_a_nan_in_an_accumulated_batch_names_its_rows(base: Path) -> None:
         train(model, rows, validation, setting)
 
 
+def test_a_nan_after_the_backward_pass_changes_no_weight(base: Path) -> None:
+    """The losses of a step are looked at behind its backward passes, and before its update."""
+    model, rows, validation, setting = made(base, accumulate=3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def poison(module: Any, positional: Any, output: Any) -> Any:
+        output.logits = output.logits * float("nan")
+        return output
+
+    model.register_forward_hook(poison)
+    with pytest.raises(EvergreenError, match=r"not finite at epoch 1, step 1, .*row-0\d+ \(nan\)"):
+        train(model, rows, validation, setting)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+class Wide(Device):
+    """A processor that pads as a GPU does."""
+
+    multiple = 8
+
+
+def test_padding_to_multiples_changes_no_gradient(base: Path) -> None:
+    model, rows, validation, setting = made(base)
+    wide = replace(setting, device=Wide("cpu", False))
+    limit = setting.package.max_length
+    assert [wide.padded(length) for length in (0, 1, 8, 9, limit)] == [
+        min(each, limit) for each in (1, 8, 8, 16, limit)
+    ]
+    assert [setting.padded(length) for length in (0, 1, 9)] == [1, 1, 9]
+    lengths: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, positional, named: lengths.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    chosen = [row for row in range(len(rows)) if rows.lengths[row] % 8][:9]
+    plain = gradients(Training(model, rows, validation, setting, Ranks(), None), [chosen])
+    padded = gradients(Training(model, rows, validation, wide, Ranks(), None), [chosen])
+    assert lengths[1] > lengths[0]
+    assert lengths[1] in (8, 16, limit)
+    for one, other in zip(plain, padded, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_a_nan_on_validation_names_its_rows(base: Path) -> None:
     """The label of a NaN would be the first one: a model that is broken would have a metric like any other."""
     model, rows, validation, setting = made(base)

@@ -25,7 +25,7 @@ LAYERS = [
     | {"tracking", "registry", "ledger", "promotion", "reports", "flow", "tuning", "cost"},
     {"steps"},
     {"pipeline", "summary", "doctor", "compare", "explain"},
-    {"commands", "cli", "__main__"},
+    {"commands", "cli", "client", "__main__"},
 ]  # fmt: skip
 
 

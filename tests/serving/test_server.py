@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from servers import free_port
-from tiny import tiny_release
-
-from mlops import promotion, registry
-
-
-def publish(variant: str = "fp32", seed: int = 0) -> str:
-    version = registry.register(tiny_release(variant, seed=seed), {}, None).version
-    promotion.promote("tiny", version, "a test")
-    return version
-
-
-@contextmanager
-def serving(home: Path, *options: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes], Path]]:
-    port, log = free_port(set()), home.parent / "serve.log"
-    command = [sys.executable, "-m", "mlops", "serve", "tiny", "--port", str(port), *options]
-    with log.open("wb") as lines:
-        process = subprocess.Popen(command, stderr=lines, env=dict(os.environ), start_new_session=True)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            deadline = time.monotonic() + 60
-            while True:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                try:
-                    if client.get("/readyz").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    time.sleep(0.1)
-            yield client, process, log
-    finally:
-        process.kill()
-        process.wait(10)
+from processes import publish, serving
 
 
 def test_it_answers_writes_lines_and_ends_in_order(home: Path) -> None:
     publish()
-    with serving(home, "--drain", "1") as (client, process, log):
+    with serving(home.parent, "--drain", "1") as (client, process, log):
         answer = client.post("/v1/predict", json={"inputs": ["ba do secret"]}, headers={"X-Request-ID": "one"})
         assert answer.status_code == 200
         statuses: list[int | str] = []
@@ -96,7 +61,7 @@ def test_it_answers_writes_lines_and_ends_in_order(home: Path) -> None:
 
 def test_beyond_loopback_it_asks_for_keys(home: Path) -> None:
     publish()
-    with serving(home, "--host", "0.0.0.0", "--log", "text") as (client, process, log):
+    with serving(home.parent, "--host", "0.0.0.0", "--log", "text") as (client, process, log):
         assert client.post("/v1/predict", json={"inputs": ["ba"]}).status_code == 401
         command = [sys.executable, "-m", "mlops", "keys", "add", "a team"]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -18,6 +18,8 @@ MAKE_VENV = if $(BIN)/python -m pip --version >/dev/null 2>&1; \
 	elif $(PYTHON) -m pip --version >/dev/null 2>&1; \
 	then $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python $(PIP_INSTALL); \
 	else echo "$$($(PYTHON) --version) here has neither ensurepip nor pip: install python3-venv, or name another Python: make setup PYTHON=…" >&2; exit 1; fi
+# Processes of the test suite, each with one thread for its tensors and a gigabyte or two.
+TEST_WORKERS ?= 2
 STAMP := $(VENV)/.evergreen-$(if $(TORCH_BACKEND),$(TORCH_BACKEND),default)
 # Set by some containers; it would make every process compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,7 +48,7 @@ down: ## stop what a crashed `make up` left behind
 	@$(BIN)/python scripts/down.py
 
 test: setup ## the whole test suite
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -19,6 +19,7 @@ import uvicorn
 from mlops.errors import EvergreenError, UserError
 from mlops.serving import logs
 from mlops.serving.app import create_app
+from mlops.serving.closing import no_more
 from mlops.serving.guard import Call
 from mlops.serving.keys import Keys, keys_file
 from mlops.serving.options import Limits
@@ -153,11 +154,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Left to uvicorn, who has connected a moment ago is reset: the kernel's queue of them is thrown away, and a connection
-        # whose request has not been read yet counts as idle. So: no more into the queue, what is in it out, their requests
-        # read and answered (with Connection: close), and then the rest.
-        for sock in sockets or []:
-            sock.listen(0)
-        await asyncio.sleep(_SETTLE)
+        # whose request has not been read yet counts as idle. So: the queue is emptied, its requests are read and answered
+        # (with Connection: close), and then the rest.
+        await no_more(sockets or [], _SETTLE)
         for server in self.servers:
             server.close()
         await asyncio.sleep(_SETTLE)

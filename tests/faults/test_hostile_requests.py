@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "serving"))
-from processes import publish, serving
+from running import publish, serving
 
 DEEP = 20_000
 ODD_VALUES: list[Any] = [

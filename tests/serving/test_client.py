@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Running, publish, serving
+from running import Running, publish, serving
 from tiny import tiny_models, tiny_rows
 
 from mlops.client import Client, ServerError

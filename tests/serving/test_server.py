@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import publish, serving
+from running import publish, serving
 
 
 def test_it_answers_writes_lines_and_ends_in_order(home: Path) -> None:

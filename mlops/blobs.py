@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +39,14 @@ class Blobs(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Keys below a prefix that ends in "/", sorted."""
+        ...
+
+    def ages(self, prefix: str) -> dict[str, float]:
+        """Seconds since each key below a prefix was written; what an ended process did not finish writing counts too."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Takes a key away; one that is not there is no error."""
         ...
 
     def local(self, key: str) -> Path | None:
@@ -109,6 +119,20 @@ class LocalBlobs:
             for path in folder.rglob("*")
             if path.is_file() and not path.name.startswith(".")
         )
+
+    def ages(self, prefix: str) -> dict[str, float]:
+        now, found = time.time(), {}
+        for path in self._path(prefix).rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # somebody else's, finished meanwhile
+                if path.is_file():
+                    found[path.relative_to(self.root).as_posix()] = now - path.stat().st_mtime
+        return found
+
+    def remove(self, key: str) -> None:
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or gone: an artifact's folder goes with its last file
+            path.parent.rmdir()
 
     def local(self, key: str) -> Path | None:
         return self._path(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,11 +109,22 @@ class S3Blobs:
             self.client.download_file(self.bucket, self._key(key), str(path))
 
     def list(self, prefix: str) -> list[str]:
+        return sorted(self._listed(prefix))
+
+    def _listed(self, prefix: str) -> dict[str, Any]:
+        """When each key was written."""
         cut = len(self.prefix) + 1 if self.prefix else 0
         with self._telling(prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
-            keys = [entry["Key"][cut:] for page in pages for entry in page.get("Contents", [])]
-        return sorted(keys)
+            return {entry["Key"][cut:]: entry["LastModified"] for page in pages for entry in page.get("Contents", [])}
+
+    def ages(self, prefix: str) -> dict[str, float]:
+        now = datetime.datetime.now(datetime.UTC)
+        return {key: (now - written).total_seconds() for key, written in self._listed(prefix).items()}
+
+    def remove(self, key: str) -> None:
+        with self._telling(key):
+            self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
     def local(self, key: str) -> Path | None:
         return None

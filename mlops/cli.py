@@ -77,23 +77,38 @@ def parser() -> argparse.ArgumentParser:
     _serve_options(serve)
     for command in (*_versions(add), _keys(sub.add_parser("keys", help="add, list, remove: API keys of the server"))):
         as_json(command)
-    promote = add("promote", commands.promote, "let a registered version serve")
-    promote.add_argument("model", metavar="MODEL")
-    promote.add_argument("version", metavar="VERSION")
-    promote.add_argument("--reason", required=True, metavar="R")
-    rollback = add("rollback", commands.rollback, "let the version that served before serve again")
-    rollback.add_argument("model", metavar="MODEL")
-    rollback.add_argument("--reason", required=True, metavar="R")
-    rollback.add_argument("--to", metavar="VERSION", help="one that served before; by default the last of them")
+    as_json(_moves(add))
     doctor = add("doctor", commands.doctor, "what this machine and these settings can do")
     as_json(doctor)
     return top
 
 
-def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
-    from mlops import commands
+def _moves(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """The one that tells what it found is given back, for its options."""
+    from mlops import commands_registry
 
-    releases = add("releases", commands.releases, "the registered versions of a model, with the ledger")
+    promote = add("promote", commands_registry.promote, "let a registered version serve")
+    promote.add_argument("model", metavar="MODEL")
+    promote.add_argument("version", metavar="VERSION")
+    promote.add_argument("--reason", required=True, metavar="R")
+    back = "let a version that served before serve again, once it has answered as it did then"
+    rollback = add("rollback", commands_registry.rollback, back)
+    rollback.add_argument("model", metavar="MODEL")
+    rollback.add_argument("--reason", required=True, metavar="R")
+    rollback.add_argument("--to", metavar="VERSION", help="one that served before; by default the last of them")
+    left = "find and mend what crashes and hands left in registry and store; each retrain begins with it"
+    reconcile = add("reconcile", commands_registry.reconcile, left)
+    reconcile.add_argument("model", metavar="MODEL", nargs="?", help="by default all of them")
+    reconcile.add_argument("--dry-run", action="store_true", help="only tell; exit 1 where there is something to mend")
+    young = "what looks unfinished and is younger may be somebody's work and is left alone (24)"
+    reconcile.add_argument("--older-than", type=float, default=24.0, metavar="HOURS", help=young)
+    return reconcile
+
+
+def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    from mlops import commands, commands_registry
+
+    releases = add("releases", commands_registry.releases, "the registered versions of a model, with the ledger")
     releases.add_argument("model", metavar="MODEL")
     releases.add_argument("--at", metavar="TIME", help='which version served then, such as "2026-03-01 12:00" (UTC)')
     compare = add("compare", commands.compare, "two registered versions of a model on the same test rows, paired")

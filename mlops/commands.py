@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import NotFound, Rejected, UserError
+from mlops.errors import Rejected, UserError
 
 log = logging.getLogger("evergreen")
 
@@ -119,7 +119,7 @@ def _step_input(path: str | None) -> dict[str, Any]:
     return value
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     from mlops.config import NAME
 
     if not re.fullmatch(NAME, text):
@@ -131,7 +131,7 @@ def _model(text: str) -> tuple[str, str]:
     name, at, alias = text.partition("@")
     if at and not re.fullmatch(r"[A-Za-z0-9_-]+", alias):
         raise UserError(f"found {text!r}; allowed is MODEL or MODEL@ALIAS, such as news-topics@champion")
-    return _name(name), alias or "champion"
+    return name_of(name), alias or "champion"
 
 
 def predict(options: argparse.Namespace) -> Answer:
@@ -250,7 +250,7 @@ def keys_list(options: argparse.Namespace) -> Answer:
             for key in found
         ], 0
     rows = [
-        [key.id, key.name, ", ".join(key.scopes), key.created, _cell(key.expires) + (" (over)" if key.over else "")]
+        [key.id, key.name, ", ".join(key.scopes), key.created, cell(key.expires) + (" (over)" if key.over else "")]
         for key in found
     ]
     return grid([["id", "name", "scopes", "created", "expires"], *rows], indent=""), 0
@@ -264,54 +264,12 @@ def keys_remove(options: argparse.Namespace) -> Answer:
     return f"key {gone.id} of {gone.name} is gone", 0
 
 
-def releases(options: argparse.Namespace) -> Answer:
-    """Registered versions and the ledger."""
-    from mlops import ledger, registry
-    from mlops.reports.table import grid
-
-    found = registry.releases(_name(options.model))
-    entries = ledger.entries(options.model)
-    if not found and not entries:
-        raise NotFound(
-            f"no model {options.model!r} is registered; there are: {', '.join(registry.names()) or 'none yet'}"
-        )
-    if options.at:
-        return _served_at(options, entries)
-    if options.json:
-        return {"name": options.model, "releases": found, "ledger": entries}, 0
-    columns = [key for key in (found[0] if found else {}) if key not in ("run_id", "key", "parent")]
-    table = [columns] + [[_cell(row[key]) for key in columns] for row in found]
-    history = [["when", "action", "from", "to", "who", "reason"]]
-    history += [[_cell(entry.get(key)) for key in history[0]] for entry in entries]
-    return f"{options.model}\n{grid(table) if found else '  no versions'}\nledger\n{grid(history)}", 0
-
-
-def _served_at(options: argparse.Namespace, entries: list[dict[str, Any]]) -> Answer:
-    """Which version served at a time; one without a zone is UTC."""
-    import datetime
-
-    from mlops import ledger
-
-    try:
-        when = datetime.datetime.fromisoformat(options.at)
-    except ValueError:
-        raise UserError(
-            f'--at is {options.at!r}; allowed is a time such as "2026-03-01 12:00" or with +02:00'
-        ) from None
-    when = when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
-    version = ledger.served_at(entries, when)
-    if options.json:
-        return {"name": options.model, "at": when.isoformat(), "version": version}, 0
-    told = f"version {version} served" if version else "no version served"
-    return f"{options.model}: {told} at {when.isoformat(sep=' ', timespec='minutes')}", 0
-
-
 def compare(options: argparse.Namespace) -> Answer:
     """Two registered versions on the same test rows: those they were judged on, or those of a pipeline's data as it is now."""
     from mlops import compare, config
 
     loaded = config.load(options.data) if options.data else None
-    found = compare.compare(_name(options.model), options.a, options.b, loaded)
+    found = compare.compare(name_of(options.model), options.a, options.b, loaded)
     return found if options.json else compare.render(found), 0
 
 
@@ -329,28 +287,12 @@ def explain(options: argparse.Namespace) -> Answer:
     return f"{judged.sentence}\njudged again: {judged.verdict.outcome}; {told}", 1 if differs else 0
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4f}"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def promote(options: argparse.Namespace) -> Answer:
-    """Moves the champion alias by hand; only to a judged version."""
-    from mlops import promotion
-
-    fence = promotion.promote(_name(options.model), options.version, options.reason)
-    return f"{options.model} version {options.version} is the champion (ledger entry {fence})", 0
-
-
-def rollback(options: argparse.Namespace) -> Answer:
-    """Back to the release that served before."""
-    from mlops import promotion
-
-    version = promotion.rollback(_name(options.model), options.reason, options.to)
-    return f"{options.model} is back at version {version}", 0
 
 
 def doctor(options: argparse.Namespace) -> Answer:

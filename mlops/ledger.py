@@ -7,10 +7,15 @@ import getpass
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mlops.errors import RegistryError
 from mlops.store import open_store
+
+# promote: a version serves. rollback: an earlier one serves again. repair: what serves was gone or not judged. hold: a version
+# waits or was turned down. approve: a person let one serve that waited; the promotion follows it.
+Action = Literal["promote", "rollback", "repair", "hold", "approve"]
+_WITNESS = "evergreen.ledger"  # the tag of a registered model that knows its ledger's newest entry
 
 
 def entries(name: str) -> list[dict[str, Any]]:
@@ -18,37 +23,79 @@ def entries(name: str) -> list[dict[str, Any]]:
     store = open_store()
     found: list[dict[str, Any]] = []
     previous = ""
-    for document in store.list_documents(f"ledger/{name}"):
-        entry: dict[str, Any] = store.read_document(document)
+    for entry in store.read_documents(store.list_documents(f"ledger/{name}")):
         if entry["previous_sha256"] != previous:
             raise RegistryError(
                 f"the ledger of {name} is broken at entry {entry['seq']}: it follows {entry['previous_sha256']!r}"
             )
-        previous = _digest(entry)
+        previous = digest(entry)
         found.append(entry)
     return found
 
 
 def append(
-    name: str, action: str, before: str | None, after: str | None, reason: str, verdicts: Sequence[str] = ()
+    name: str,
+    action: Action,
+    before: str | None,
+    after: str | None,
+    reason: str,
+    verdicts: Sequence[str] = (),
+    who: str | None = None,
+    follows: int | None = None,
 ) -> int:
-    """Adds an entry; its number is the fence. RegistryError if another writer took the number first."""
-    known = entries(name)
-    number = len(known) + 1
+    """Adds an entry; its number is the fence. RegistryError if another writer took the number first.
+
+    verdicts: digests of the judgements that it rests on. who: a person's name, where it is not this process's user.
+    follows: the number of the newest entry that the decision knows, 0 for none; by default whatever is there now.
+    """
+    store = open_store()
+    names = store.list_documents(f"ledger/{name}")
+    last = store.read_document(names[-1]) if names else None
+    number = (last["seq"] if last else 0) + 1
+    if follows is not None and number != follows + 1:
+        raise RegistryError(f"the ledger of {name} had {follows} entries a moment ago, now {number - 1}: run again")
     entry = {
         "seq": number,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "who": _who(),
+        "who": who or _who(),
         "action": action,
         "from": before,
         "to": after,
         "reason": reason,
         "verdicts": list(verdicts),
-        "previous_sha256": _digest(known[-1]) if known else "",
+        "previous_sha256": digest(last) if last else "",
     }
-    if not open_store().create_document(f"ledger/{name}/{number:06}", entry):
+    if not store.create_document(f"ledger/{name}/{number:06}", entry):
         raise RegistryError(f"entry {number} of the ledger of {name} was written by another run; run again")
     return number
+
+
+def witness(api: Any, name: str) -> None:
+    """Notes the ledger's newest entry in the registry, which is another place: what is cut off its end is missed there."""
+    known = entries(name)
+    if known and api.get_registered_model(name).tags.get(_WITNESS) != _mark(known[-1]):
+        api.set_registered_model_tag(name, _WITNESS, _mark(known[-1]))
+
+
+def require_whole(api: Any, name: str, known: Sequence[dict[str, Any]]) -> None:
+    """Raises RegistryError where the registry knows an entry that the ledger has not, or has otherwise."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mark = api.get_registered_model(name).tags.get(_WITNESS, "")
+    except MlflowException:  # no such model yet, or no more: the ledger is all there is
+        return
+    number = int(mark.partition(":")[0] or 0)
+    if number and (number > len(known) or _mark(known[number - 1]) != mark):
+        found = _mark(known[number - 1]) if number <= len(known) else f"{len(known)} entries"
+        raise RegistryError(
+            f"the ledger of {name} is not the one that the registry knows: found {found}, the registry has entry {mark} "
+            f"(the model's tag {_WITNESS}); bring the store's documents/ledger/{name} back, or remove the tag to accept it"
+        )
+
+
+def _mark(entry: dict[str, Any]) -> str:
+    return f"{entry['seq']}:{digest(entry)}"
 
 
 def serving(known: Sequence[dict[str, Any]]) -> list[str]:
@@ -61,6 +108,17 @@ def serving(known: Sequence[dict[str, Any]]) -> list[str]:
             while stack and stack[-1] != entry["to"]:
                 stack.pop()
     return stack
+
+
+def waiting(known: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The last hold of every version that was held and has not served since."""
+    held: dict[str, dict[str, Any]] = {}
+    for entry in known:
+        if entry["action"] == "hold":
+            held[entry["to"]] = entry
+        elif entry["action"] == "promote":
+            held.pop(entry["to"], None)
+    return held
 
 
 def served_at(known: Sequence[dict[str, Any]], when: datetime.datetime) -> str | None:
@@ -77,5 +135,6 @@ def _who() -> str:
         return "unknown"
 
 
-def _digest(entry: dict[str, Any]) -> str:
+def digest(entry: dict[str, Any]) -> str:
+    """sha256 of an entry, in hex; the next one carries it."""
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()

@@ -51,13 +51,14 @@ class Stop:
 
 def start(config: PipelineConfig, force: bool = False, airflow: Mapping[str, str] | None = None) -> Run:
     """Opens a retrain: repairs what a crash left, pins the champion and the base model, opens the MLflow run."""
-    from mlops import promotion, registry, tracking
+    from mlops import registry, tracking
+    from mlops.reconcile import reconcile
     from mlops.training.base import pin
 
     base = pin(config.model.base)
     for uri in config.tune.bases if config.tune else ():
         pin(uri)  # one that cannot be used is told before there is work to lose
-    promotion.repair(config.name)
+    reconcile(config.name)
     retrain_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
     tags = {"evergreen.retrain_id": retrain_id} | {f"airflow.{key}": value for key, value in (airflow or {}).items()}
     return Run(

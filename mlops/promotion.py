@@ -1,7 +1,7 @@
 """Moves of the champion: every one is an entry of the ledger first, under a lock, and then an alias of MLflow's.
 
 MLflow's aliases have no compare-and-swap and vanish with a deleted version. So the ledger says what serves; the aliases are
-put where it says, again after each crash.
+put where it says, again after each crash (`mlops/reconcile.py`).
 """
 
 from __future__ import annotations
@@ -11,49 +11,83 @@ from typing import Any
 
 from mlops import ledger
 from mlops.errors import NotFound, RegistryError, UserError
-from mlops.registry import aliased, at, complete, lock, remove_half, require_verdicts, versions
+from mlops.locks import Held, lock
+from mlops.registry import aliased, at, complete, require_signed, require_verdicts, versions
 from mlops.tracking import client
 from mlops.types import Release, identity
 
 log = logging.getLogger("evergreen")
 
 
-def promote(name: str, which: str, reason: str, expected_champion: str | bool | None = True) -> int:
+def promote(
+    name: str, which: str, reason: str, expected_champion: str | bool | None = True, who: str | None = None
+) -> int:
     """Moves the alias champion to a judged version (its number or alias); the ledger's fence.
 
-    expected_champion: the version that the judgement was made against (none: no champion); True takes whatever serves.
+    expected_champion: the version that the judgement was made against (none: no champion); True takes whatever serves, and
+    is a person's word: a version that was held is approved by it. who: that person, by default this process's user.
     Raises UserError if another one serves by now, or if the version serves already; Rejected without verdicts.
     """
-    with lock(name):
+    with lock(name) as held:
+        known = ledger.entries(name)
         release = at(name, which)
         require_verdicts(release)
+        require_signed(release)
         current = aliased(client(), name, "champion")
         if expected_champion is not True and current != expected_champion:
             raise UserError(f"{name}: the champion is version {current}, this was judged against {expected_champion}")
         if current == release.version:
             raise UserError(f"{name} version {release.version} is the champion already")
         digests = [identity(verdict) for verdict in release.verdicts]
-        fence = ledger.append(name, "promote", current, release.version, reason, digests)
-        _point(name)
+        held()
+        newest = len(known)
+        if expected_champion is True and release.version in ledger.waiting(known):
+            newest = ledger.append(name, "approve", current, release.version, reason, digests, who, newest)
+        fence = ledger.append(name, "promote", current, release.version, reason, digests, who, newest)
+        point(name, held)
     return fence
 
 
-def rollback(name: str, reason: str, to: str | None = None) -> str:
-    """Back to a version that served before the present one, by default the last of them; its number.
+def hold(
+    name: str, version: str | None, reason: str, verdicts: tuple[str, ...] = (), who: str | None = None
+) -> int | None:
+    """Writes down that a version does not serve, or that a retrain came to none; told again in the same words, nothing.
 
-    Raises UserError if there is none, or if `to` is none of them; Rejected without verdicts.
+    verdicts: digests of the judgements that it rests on.
     """
     with lock(name):
-        stack = _left(client(), name)
-        earlier = stack[:-1]
-        if not earlier:
-            raise UserError(f"{name} has no earlier release to go back to; served so far: {', '.join(stack) or 'none'}")
-        target = earlier[-1] if to is None else to
-        if target not in earlier:
-            raise UserError(f"{name} cannot go back to version {target}; earlier ones are {', '.join(earlier)}")
+        known = ledger.entries(name)
+        stack = ledger.serving(known)
+        before = stack[-1] if stack else None
+        if any(entry["action"] == "hold" and (entry["to"], entry["reason"]) == (version, reason) for entry in known):
+            return None
+        return ledger.append(name, "hold", before, version, reason, verdicts, who)
+
+
+def roll_back(name: str, reason: str, target: str, who: str | None = None) -> None:
+    """Lets an earlier version serve again; `mlops/rollback.py` chooses and proves it first.
+
+    Raises UserError if it did not serve before the present one; Rejected without verdicts.
+    """
+    with lock(name) as held:
+        known = ledger.entries(name)
+        earlier_of(name, target)
         require_verdicts(at(name, target))
-        ledger.append(name, "rollback", stack[-1], target, reason)
-        _point(name)
+        held()
+        before = standing(client(), name)[-1]
+        ledger.append(name, "rollback", before, target, reason, who=who, follows=len(known))
+        point(name, held)
+
+
+def earlier_of(name: str, to: str | None) -> str:
+    """The version that a rollback goes to: the last that served before the present one, or `to` where that is one of them."""
+    stack = standing(client(), name)
+    earlier = stack[:-1]
+    if not earlier:
+        raise UserError(f"{name} has no earlier release to go back to; served so far: {', '.join(stack) or 'none'}")
+    target = earlier[-1] if to is None else to
+    if target not in earlier:
+        raise UserError(f"{name} cannot go back to version {target}; earlier ones are {', '.join(earlier)}")
     return target
 
 
@@ -83,44 +117,28 @@ def set_candidate(name: str, version: str) -> None:
     client().set_registered_model_alias(name, "candidate", version)
 
 
-def repair(name: str) -> None:
-    """Mends what a crash or a hand left: half versions go, the aliases go where the ledger says.
-
-    A champion that was deleted in MLflow gives way to the newest release before it, which the ledger says too.
-    Raises RegistryError where the registry has none of the releases that served: that is another registry, or one that was
-    lost, and not a model without a champion.
-    """
-    api = client()
-    with lock(name):
-        remove_half(api, name)
-        served, left = ledger.serving(ledger.entries(name)), _left(api, name)
-        if served and not left:
-            raise RegistryError(
-                f"the ledger says that {name} version {served[-1]} serves, the registry has none of the versions "
-                f"{', '.join(served)}: check MLFLOW_TRACKING_URI and EVERGREEN_STORE, or restore the registry; to start "
-                f"anew, move the store's documents/ledger/{name} away"
-            )
-        if served and served[-1] != left[-1]:
-            gone = f"version {served[-1]} is gone from the registry"
-            log.warning("%s: %s; version %s serves", name, gone, left[-1])
-            ledger.append(name, "repair", served[-1], left[-1], gone)
-        if served:
-            _point(name)
-
-
-def _left(api: Any, name: str) -> list[str]:
+def standing(api: Any, name: str) -> list[str]:
     """The stack of what serves and served, without the versions that are gone."""
     known = {str(version.version) for version in versions(api, name) if complete(version)}
     return [version for version in ledger.serving(ledger.entries(name)) if version in known]
 
 
-def _point(name: str) -> None:
-    """Puts the aliases where the ledger says, the champion first."""
+def targets(api: Any, name: str) -> dict[str, str | None]:
+    """Where the ledger wants the aliases, the champion first."""
+    stack = standing(api, name)
+    return {"champion": stack[-1] if stack else None, "previous": stack[-2] if len(stack) > 1 else None}
+
+
+def point(name: str, held: Held) -> None:
+    """Puts the aliases where the ledger says, and notes how long the ledger is by now."""
     api = client()
-    stack = _left(api, name)
-    previous = stack[-2] if len(stack) > 1 else None
-    for alias, version in (("champion", stack[-1] if stack else None), ("previous", previous)):
-        if version and aliased(api, name, alias) != version:
+    for alias, version in targets(api, name).items():
+        found = aliased(api, name, alias)
+        if found == version:
+            continue
+        held()  # who lost the lock leaves it to who has it: the ledger says the same to both
+        if version:
             api.set_registered_model_alias(name, alias, version)
-        elif version is None and aliased(api, name, alias):
+        else:
             api.delete_registered_model_alias(name, alias)
+    ledger.witness(api, name)

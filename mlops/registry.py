@@ -6,38 +6,22 @@ after its files were read back. Versions without our tags are somebody else's: t
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from mlops import settings
+from mlops import ledger, signing
 from mlops.errors import NotFound, RegistryError
-from mlops.serving.signature import signature
-from mlops.store import MANIFEST, check_manifest, open_store
-from mlops.tasks import get
-from mlops.tracking import client, experiment
+from mlops.locks import lock
+from mlops.store import open_store
+from mlops.tracking import client
 from mlops.types import ArtifactRef, Release, Verdict, identity
+from mlops.uploads import link, remove_upload, upload
 
 log = logging.getLogger("evergreen")
 
 STATE, KEY, RECORD = "evergreen.state", "evergreen.key", "evergreen.release"
 CARD_CHARACTERS = 5000
-_PYFUNC = Path(__file__).resolve().parent / "serving" / "pyfunc.py"
-
-
-@contextmanager
-def lock(name: str) -> Iterator[None]:
-    """One writer of a model's versions and aliases at a time, on this machine."""
-    from filelock import FileLock
-
-    folder = settings.current().locks
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.registry.lock", timeout=120):
-        yield
 
 
 def names() -> list[str]:
@@ -132,48 +116,77 @@ def require_verdicts(release: Release) -> None:
         )
 
 
+def require_signed(release: Release) -> None:
+    """Raises StoreError where signatures are enforced and the release has none that holds."""
+    if signing.required():
+        store = open_store()
+        signature = signing.read(store, release.model.files.sha256)
+        who = f"{release.name} version {release.version}".removesuffix(" version ")
+        signing.require(store.fetch(release.model.files), signature, who)
+
+
 def register(release: Release, tags: Mapping[str, str], run_id: str | None, card: str | None = None) -> Release:
     """Registers a judged file; the release with its version. The same file judged against the same champion for the same
     configuration is registered once, however often it is tried and however long its answers took each time.
     card: Markdown for the version's page; see `set_card`.
 
-    Raises Rejected without passing verdicts, RegistryError where the files read back are others.
+    Raises Rejected without passing verdicts, RegistryError where the files read back are others, StoreError without a
+    signature where one is asked for.
     """
     require_verdicts(release)
     key = identity([release.model, release.replaces])
     api = client()
     with lock(release.name):
-        for version in versions(api, release.name):
-            if version.tags.get(KEY) == key and complete(version):
-                log.info("register: version %s is this very release, registered before", version.version)
-                return _read(version)
+        if known := _registered(api, release.name, key):
+            return known
+    # Without the lock, which others wait for: an upload may take minutes. Of two that do the same one goes again.
+    store = open_store()
+    package = store.fetch(release.model.files)
+    signing.sign(store, release.model.files)
+    require_signed(release)
+    source, model_id = upload(api, package, release, run_id, key)
+    with lock(release.name) as held:
         remove_half(api, release.name)
-        package = open_store().fetch(release.model.files)
-        source, model_id = _upload(api, package, release, run_id)
+        if known := _registered(api, release.name, key):
+            remove_upload(api, model_id)
+            return known
         _ensure_model(api, release.name)
+        held()
         version = api.create_model_version(
             release.name, source=source, run_id=run_id, tags={KEY: key, STATE: "half"}, model_id=model_id
         )
         finished = release.model_copy(update={"version": str(version.version)})
         record = _write_record(finished)
-        facts = {
-            "evergreen.variant": release.variant,
-            "evergreen.snapshot": release.model.snapshot_sha256,
-            "evergreen.parent": release.model.parent_sha256 or "",
-            "evergreen.config": release.model.config_sha256,
-            "evergreen.size_mb": f"{release.evaluation.size / 1e6:.1f}",
-            "evergreen.replaces": release.replaces or "",
-            RECORD: record.model_dump_json(),
-        }
-        facts |= {f"evergreen.verdict.{verdict.subject}": verdict.outcome for verdict in release.verdicts}
-        for name, value in (facts | dict(tags) | {STATE: "complete"}).items():
-            api.set_model_version_tag(release.name, finished.version, name, value)
         # What `mlflow.register_model` would do: the model's page leads to its version.
-        links = json.dumps([{"name": release.name, "version": finished.version}])
-        api.set_logged_model_tags(model_id, {"mlflow.modelVersions": links})
+        link(api, model_id, release.name, finished.version)
+        for name, value in (_facts(finished, record) | dict(tags) | {STATE: "complete"}).items():
+            api.set_model_version_tag(release.name, finished.version, name, value)
         if card:
             set_card(release.name, finished.version, card)
     return finished
+
+
+def _registered(api: Any, name: str, key: str) -> Release | None:
+    """The release that was registered with this key before."""
+    for version in versions(api, name):
+        if version.tags.get(KEY) == key and complete(version):
+            log.info("register: version %s is this very release, registered before", version.version)
+            return _read(version)
+    return None
+
+
+def _facts(release: Release, record: ArtifactRef) -> dict[str, str]:
+    """The tags of a version."""
+    facts = {
+        "evergreen.variant": release.variant,
+        "evergreen.snapshot": release.model.snapshot_sha256,
+        "evergreen.parent": release.model.parent_sha256 or "",
+        "evergreen.config": release.model.config_sha256,
+        "evergreen.size_mb": f"{release.evaluation.size / 1e6:.1f}",
+        "evergreen.replaces": release.replaces or "",
+        RECORD: record.model_dump_json(),
+    }
+    return facts | {f"evergreen.verdict.{verdict.subject}": verdict.outcome for verdict in release.verdicts}
 
 
 def set_card(name: str, version: str, text: str) -> None:
@@ -212,42 +225,21 @@ def _ensure_model(api: Any, name: str) -> None:
             raise
 
 
-def _upload(api: Any, package: Path, release: Release, run_id: str | None) -> tuple[str, str]:
-    """Logs the package as an MLflow model, reads every file back and checks it; (source URI, model id)."""
-    import mlflow
-
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    known, example = signature(get(release.model.task))
-    with mlflow.start_run(run_id=run_id, experiment_id=None if run_id else experiment(api, release.name)):
-        info = mlflow.pyfunc.log_model(
-            name=release.variant,
-            python_model=str(_PYFUNC),
-            artifacts={"package": str(package)},
-            code_paths=[str(_PYFUNC.parent.parent)],
-            pip_requirements=_requirements(),
-            signature=known,
-            input_example=example,
-        )
-    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=info.model_uri))
-    manifest = json.loads((package / MANIFEST).read_text(encoding="utf-8"))
-    found = [path.parent for path in folder.rglob("package.json")]
-    if len(found) != 1:
-        raise RegistryError(f"{info.model_uri} holds {len(found)} packages after the upload; allowed is one")
-    check_manifest(found[0], manifest)
-    return str(info.model_uri), str(info.model_id)
-
-
-def _requirements() -> list[str]:
-    from importlib.metadata import version
-
-    wanted = ("mlflow", "numpy", "onnxruntime", "pandas", "pydantic", "pyyaml", "tokenizers")
-    return [f"{name}=={version(name)}" for name in wanted]
+def halves(api: Any, name: str) -> list[Any]:
+    """Our own versions whose registration ended in the middle. One that the ledger names was finished, whatever its tags say
+    by now: it is none of them."""
+    named = {entry["to"] for entry in ledger.entries(name)}
+    return [
+        version
+        for version in versions(api, name)
+        if KEY in version.tags and not complete(version) and str(version.version) not in named
+    ]
 
 
 def remove_half(api: Any, name: str) -> None:
     """Deletes what a crash left of our own registrations. Only under the lock: another run may be in the middle of one."""
-    for version in versions(api, name):
-        if KEY in version.tags and not complete(version):
-            log.warning("%s version %s was never finished: removed", name, version.version)
-            api.delete_model_version(name, version.version)
+    for version in halves(api, name):
+        log.warning("%s version %s was never finished: removed", name, version.version)
+        api.delete_model_version(name, version.version)
+        if version.model_id:
+            remove_upload(api, version.model_id)

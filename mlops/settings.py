@@ -33,6 +33,11 @@ class Settings:
         return os.environ.get("EVERGREEN_TUNE_STORAGE") or None
 
     @property
+    def lock(self) -> str | None:
+        """EVERGREEN_LOCK: what keeps writers of a model apart; see mlops/locks.py."""
+        return os.environ.get("EVERGREEN_LOCK") or None
+
+    @property
     def mlflow_url(self) -> str | None:
         """Where a browser finds MLflow: EVERGREEN_MLFLOW_URL, else the tracking server's own address where it has one."""
         found = os.environ.get("EVERGREEN_MLFLOW_URL") or self.tracking_uri

@@ -16,7 +16,7 @@ from mlops.expectations.docs import docs_folder, quarantine_folder
 from mlops.pipeline import Stop
 from mlops.records import read as read_record
 from mlops.store import open_store
-from mlops.types import ArtifactRef, Evaluation, Release, Run, Selection, Snapshot, Tuned, Variants, Verdict
+from mlops.types import ArtifactRef, Evaluation, Release, Run, Selection, Snapshot, Tuned, Variants, Verdict, identity
 
 log = logging.getLogger("evergreen")
 
@@ -43,6 +43,7 @@ def finish(
     deciding = deciding_record(values)
     summary["sentence"] = deciding["sentence"] if deciding else None
     summary["decided"] = deciding["subject"] if deciding else None
+    _note_hold(config.name, run, values, ending)
     folder = settings.current().home / "runs" / config.name / run.retrain_id
     folder.mkdir(parents=True, exist_ok=True)
     files = _reports(folder, config, summary, values)
@@ -57,6 +58,19 @@ def finish(
     except Exception as error:
         log.warning("the MLflow run %s is incomplete: %s: %s", run.mlflow_run_id, type(error).__name__, error)
     return summary
+
+
+def _note_hold(name: str, run: Run, values: Mapping[str, Any], ending: Stop) -> None:
+    """A retrain that came to no version is in the ledger too, where there is a champion that it left in place."""
+    if ending.outcome not in ("held", "inconclusive") or values.get("release") or run.champion is None:
+        return
+    from mlops import promotion
+
+    try:
+        reason = f"retrain {run.retrain_id}: {ending.outcome}: {ending.reason}"
+        promotion.hold(name, None, reason, tuple(identity(verdict) for verdict in ending.verdicts))
+    except Exception as error:
+        log.warning("the ledger of %s does not have this: %s: %s", name, type(error).__name__, error)
 
 
 def fail(

@@ -39,7 +39,11 @@ def client() -> Any:
 
 
 def experiment(api: Any, name: str) -> str:
-    """The id of the experiment of that name, made where there is none; embedded ones keep their files at home."""
+    """The id of the experiment of that name, made where there is none.
+
+    A server has a place for files. A database that is asked directly has none, and MLflow's own default is the folder that a
+    process happens to run in: the embedded one keeps them at home, one that machines share in the store that they share.
+    """
     found = api.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -47,6 +51,8 @@ def experiment(api: Any, name: str) -> str:
     place = None
     if where.tracking_uri.startswith("sqlite:"):
         place = (where.mlflow_artifacts / name).as_uri()
+    elif where.tracking_uri.startswith(("postgresql", "mysql", "mssql")):
+        place = f"{where.store.rstrip('/')}/mlflow/{name}"
     return str(api.create_experiment(name, artifact_location=place))
 
 

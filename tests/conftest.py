@@ -17,7 +17,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """EVERGREEN_HOME in a temporary folder, and no setting of the caller's."""
     folder = tmp_path / "home"
     monkeypatch.setenv("EVERGREEN_HOME", str(folder))
-    for name in ("EVERGREEN_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "AWS_ENDPOINT_URL"):
+    for name in (
+        "EVERGREEN_STORE",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_RUN_ID",
+        "AWS_ENDPOINT_URL",
+        "EVERGREEN_LOCK",
+        "EVERGREEN_VERIFY_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("GX_ANALYTICS_ENABLED", "false")

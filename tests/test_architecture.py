@@ -19,10 +19,10 @@ HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "sklearn", "ma
 # A layer may import those above it in this list and its own.
 LAYERS = [
     {"types", "errors", "code", "process", "expressions"},
-    {"config", "faults", "settings", "blobs", "store", "statistics"},
+    {"config", "faults", "settings", "blobs", "store", "leases", "locks", "sweep", "signing", "statistics"},
     {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
     | {"judging", "looks", "records", "baselines", "behaviour"}
-    | {"tracking", "registry", "ledger", "promotion", "reports", "flow", "tuning", "cost"},
+    | {"tracking", "registry", "uploads", "ledger", "promotion", "rollback", "reconcile", "reports", "flow", "tuning", "cost"},
     {"steps"},
     {"pipeline", "summary", "doctor", "compare", "explain"},
     {"commands", "cli", "client", "__main__"},
@@ -113,7 +113,19 @@ def test_help_names_every_command() -> None:
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "mlops", "--help"], capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 5  # a second where nothing else runs; the import test above is the sharp one
-    for name in ("check", "run", "step", "predict", "serve", "releases", "compare", "promote", "rollback", "doctor"):
+    for name in (
+        "check",
+        "run",
+        "step",
+        "predict",
+        "serve",
+        "releases",
+        "compare",
+        "promote",
+        "rollback",
+        "reconcile",
+        "doctor",
+    ):
         assert re.search(rf"^    {name} ", done.stdout, re.M), name
 
 

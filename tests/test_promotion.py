@@ -11,6 +11,8 @@ from tiny import tiny_release, tiny_run
 
 from mlops import ledger, promotion, registry
 from mlops.errors import RegistryError, UserError
+from mlops.reconcile import reconcile
+from mlops.rollback import rollback
 from mlops.steps.promote import promote as promote_step
 from mlops.tracking import client
 from mlops.types import Release
@@ -39,17 +41,17 @@ def standing() -> tuple[str | None, str | None]:
 def test_forward_and_back() -> None:
     promoted(2)
     assert standing() == ("1", "2")
-    assert promotion.rollback("tiny", "a test") == "1"
+    assert rollback("tiny", "a test") == "1"
     assert standing() == (None, "1")
     with pytest.raises(UserError, match="no earlier release"):
-        promotion.rollback("tiny", "a test")
+        rollback("tiny", "a test")
 
 
 def test_back_to_any_version_that_served_before() -> None:
     promoted(3)
     with pytest.raises(UserError, match=r"cannot go back to version 9; earlier ones are 1, 2"):
-        promotion.rollback("tiny", "a test", "9")
-    assert promotion.rollback("tiny", "a test", "1") == "1"
+        rollback("tiny", "a test", "9")
+    assert rollback("tiny", "a test", "1") == "1"
     assert ledger.serving(ledger.entries("tiny")) == ["1"]
     assert standing() == (None, "1")
 
@@ -58,7 +60,7 @@ def test_the_aliases_go_where_the_ledger_says() -> None:
     promoted(2)
     register(seed=9)
     client().set_registered_model_alias("tiny", "champion", "3")  # by a hand that asked nobody
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert standing() == ("1", "2")
 
 
@@ -67,23 +69,23 @@ def test_an_alias_may_be_promoted_and_the_ledger_has_its_number() -> None:
     promotion.set_candidate("tiny", register(seed=1).version)
     promotion.promote("tiny", "candidate", "approved")
     assert ledger.entries("tiny")[-1]["to"] == "2"
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert standing() == ("1", "2")
 
 
 def test_a_deleted_earlier_version_stops_nothing() -> None:
     promoted(3)
     client().delete_model_version("tiny", "2")
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert standing() == ("1", "3")
-    assert promotion.rollback("tiny", "a test") == "1"
+    assert rollback("tiny", "a test") == "1"
     assert standing() == (None, "1")
 
 
 def test_a_deleted_champion_gives_way_to_the_one_before_it() -> None:
     promoted(2)
     client().delete_model_version("tiny", "2")
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert standing() == (None, "1")
     last = ledger.entries("tiny")[-1]
     assert (last["action"], last["from"], last["to"]) == ("repair", "2", "1")
@@ -94,7 +96,7 @@ def test_a_registry_without_what_served_is_no_registry_without_a_champion() -> N
     promoted(1)
     client().delete_registered_model("tiny")
     with pytest.raises(RegistryError, match="version 1 serves, the registry has none"):
-        promotion.repair("tiny")
+        reconcile("tiny")
 
 
 def test_a_promotion_that_was_judged_against_another_champion_is_refused() -> None:
@@ -112,7 +114,7 @@ def test_what_was_rolled_back_comes_back_by_a_persons_word_only() -> None:
 
     first, second = promoted(2)
     other = register(seed=7)  # the same files for another configuration
-    promotion.rollback("tiny", "complaints about refunds")
+    rollback("tiny", "complaints about refunds")
     run = tiny_run(tiny_models()["base"]).model_copy(update={"champion": first})
     for release in (second, other):
         judged = promote_step(tiny_config(tiny_models()["base"]), run, release)

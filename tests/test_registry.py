@@ -7,6 +7,7 @@ from tiny import tiny_release
 
 from mlops import promotion, registry
 from mlops.errors import NotFound, RegistryError, Rejected
+from mlops.reconcile import reconcile
 from mlops.tracking import client
 from mlops.types import Check, Latency, Release, Verdict
 
@@ -60,7 +61,7 @@ def test_a_half_version_cannot_be_used_and_goes_at_the_next_start() -> None:
     assert [row["state"] for row in registry.releases("tiny")] == ["complete", "half"]
     with pytest.raises(RegistryError, match="version 2 was never finished"):
         promotion.promote("tiny", "2", "by hand")
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert [row["version"] for row in registry.releases("tiny")] == ["1"]
 
 
@@ -70,10 +71,10 @@ def test_versions_of_others_are_left_alone_and_never_serve() -> None:
     for _ in range(2):
         api.create_model_version("tiny", source="file:///theirs")
     api.set_registered_model_alias("tiny", "production", "2")
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert register(tiny_release()).version == "3"
     promotion.promote("tiny", "3", "a test")
-    promotion.repair("tiny")
+    reconcile("tiny")
     assert [row["state"] for row in registry.releases("tiny")] == ["foreign", "foreign", "complete"]
     assert api.get_model_version_by_alias("tiny", "production").version in (2, "2")
     with pytest.raises(RegistryError, match="version 2 was registered by something else"):

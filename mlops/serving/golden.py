@@ -46,8 +46,7 @@ def _name(sha256: str) -> str:
 def differs(runtime: Runtime, cases: dict[str, Any]) -> str:
     """What a runtime answers otherwise than it should; nothing where all is as it was."""
     expected = [np.array(row, dtype=np.float32) for row in cases["logits"]]
-    items: list[Any] = [tuple(item) if runtime.task.kind == "pair" else item for item in cases["asked"]]
-    found = [runtime.logits([item])[0] for item in items]
+    found = [runtime.logits([item])[0] for item in items(runtime, cases)]
     wrong = []
     for number, (mine, its) in enumerate(zip(found, expected, strict=True)):
         apart = _apart(runtime, mine, its.reshape(mine.shape) if its.size == mine.size else its)
@@ -57,6 +56,11 @@ def differs(runtime: Runtime, cases: dict[str, Any]) -> str:
         f"{len(wrong)} of {len(found)} golden cases are answered otherwise ({', '.join(wrong[:3])}), allowed is {SAME}"
     )
     return told if wrong else ""
+
+
+def items(runtime: Runtime, cases: dict[str, Any]) -> list[Any]:
+    """What the cases ask, as it was before JSON made lists of pairs."""
+    return [tuple(item) if runtime.task.kind == "pair" else item for item in cases["asked"]]
 
 
 def _apart(runtime: Runtime, one: Logits, other: Logits) -> float:

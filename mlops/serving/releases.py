@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops import settings
+from mlops import settings, signing
 from mlops.errors import NotFound, StoreError, UserError
 from mlops.serving import golden
 from mlops.serving.copies import require_copy
@@ -76,6 +76,7 @@ def _open(release: Release, threads: int | None = None) -> Served:
     if not (package / MANIFEST).is_file():
         _download(release, package)
         require_copy(package, release.model.files.sha256)
+    _keep_signature(package, release.model.files.sha256)
     tried = _beside(package, "tried")
     if not tried.exists():
         try_load(package, _cases(package), FIRST_LOAD_SECONDS, threads)
@@ -84,7 +85,12 @@ def _open(release: Release, threads: int | None = None) -> Served:
 
 
 def _load(name: str, version: str, package: Path, threads: int | None = None) -> Served:
-    """Answers once, to be warm, and then the golden cases; UserError where it answers those otherwise."""
+    """Answers once, to be warm, and then the golden cases; UserError where it answers those otherwise, StoreError without a
+    signature where one is asked for."""
+    if signing.required():
+        kept = _beside(package, "signature")
+        signature = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
+        signing.require(package, signature, f"{name} version {version}")
     runtime = Runtime.load(package, threads)
     runtime.warm_up()
     cases = _cases(package)
@@ -96,6 +102,13 @@ def _load(name: str, version: str, package: Path, threads: int | None = None) ->
 def _beside(package: Path, what: str) -> Path:
     """A file about a local copy that is no part of it."""
     return package.with_name(f"{package.name}.{what}")
+
+
+def _keep_signature(package: Path, sha256: str) -> None:
+    """Beside the copy, so that it can be asked for again when the store is gone."""
+    kept = _beside(package, "signature")
+    if signing.required() and not kept.exists() and (signature := signing.read(open_store(), sha256)):
+        kept.write_text(json.dumps(signature), encoding="utf-8")
 
 
 def _cases(package: Path) -> dict[str, Any] | None:
@@ -192,7 +205,7 @@ class Loader:
         for old in sorted(copies, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
             if old != self._current:
                 shutil.rmtree(old, ignore_errors=True)
-                for what in ("tried", "golden"):
+                for what in ("tried", "golden", "signature"):
                     _beside(old, what).unlink(missing_ok=True)
 
     def _take(self, fresh: Served, place: Path) -> None:

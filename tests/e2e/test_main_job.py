@@ -16,8 +16,9 @@ import pytest
 from starlette.testclient import TestClient
 from tiny import tiny_file
 
-from mlops import config, ledger, pipeline, promotion, registry
+from mlops import config, ledger, pipeline, registry
 from mlops.errors import StoreError, UserError
+from mlops.rollback import rollback
 from mlops.serving.app import create_app
 from mlops.serving.releases import Loader
 
@@ -67,7 +68,7 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
         answer = server.post("/v1/predict", json={"inputs": ["ba do", ""]}).json()
         assert answer["model"]["version"] == "2"
         assert set(answer["predictions"][0]) == {"label", "score", "scores"}
-        promotion.rollback("tiny", "a test")
+        rollback("tiny", "a test")
         deadline = time.monotonic() + 10
         while server.post("/v1/predict", json={"inputs": ["x"]}).json()["model"]["version"] != "1":
             assert time.monotonic() < deadline
@@ -82,7 +83,7 @@ def test_promoted_skipped_rejected_rolled_back(file: Path, home: Path, monkeypat
         )
     assert [entry["action"] for entry in ledger.entries("tiny")] == ["promote", "promote", "rollback"]
     with pytest.raises(UserError, match="no earlier release"):
-        promotion.rollback("tiny", "once more")
+        rollback("tiny", "once more")
     # Without its registry a new server answers from its own copy.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -138,7 +139,7 @@ def test_the_store_on_s3(file: Path, s3_server: dict[str, str], home: Path, monk
     loader.refresh()
     assert loader.served is not None, loader.problem
     assert loader.served.version == "2"
-    promotion.rollback("tiny", "a test")
+    rollback("tiny", "a test")
     loader.refresh()
     assert loader.served.version == "1"
 
@@ -165,7 +166,7 @@ def test_the_commands(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["mlops.training.loop.train", "mlops.registry._write_record", "mlops.promotion._point"]
+    "place", ["mlops.training.loop.train", "mlops.registry._write_record", "mlops.promotion.point"]
 )
 def test_killed_in_the_middle_it_completes_with_one_version(file: Path, place: str) -> None:
     module, _, name = place.rpartition(".")
@@ -184,7 +185,7 @@ def test_killed_in_the_middle_it_completes_with_one_version(file: Path, place: s
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     again = retrain(file)
     # Killed between the ledger's entry and the alias, the release serves already: nothing is left to do.
-    assert again["outcome"] == ("skipped" if place.endswith("_point") else "promoted"), again["reason"]
+    assert again["outcome"] == ("skipped" if place.endswith(".point") else "promoted"), again["reason"]
     assert [row["state"] for row in registry.releases("tiny")] == ["complete"]
     champion = registry.champion("tiny")
     assert champion is not None

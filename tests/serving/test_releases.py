@@ -14,6 +14,7 @@ from tiny import tiny_release
 
 from mlops import promotion, registry
 from mlops.errors import NotFound, StoreError
+from mlops.rollback import rollback
 from mlops.serving import releases
 from mlops.serving.app import create_app
 from mlops.serving.copies import require_copy
@@ -46,7 +47,7 @@ def test_it_follows_the_alias() -> None:
     publish("int8")
     loader.refresh()
     assert served(loader) == ("2", "int8")
-    promotion.rollback("tiny", "a test")
+    rollback("tiny", "a test")
     loader.refresh()
     assert served(loader) == ("1", "fp32")
     assert loader.problem == ""
@@ -88,7 +89,7 @@ def test_a_damaged_release_is_refused_and_the_old_one_stays(home: Path) -> None:
     assert served(loader) == ("1", "fp32")
     assert "version 2 was refused" in loader.problem
     assert "sha256" in loader.problem
-    promotion.rollback("tiny", "the damaged one")
+    rollback("tiny", "the damaged one")
     publish("int8", seed=1)
     loader.refresh()
     assert served(loader) == ("3", "int8")

@@ -21,6 +21,7 @@ from work import EVERY
 
 from mlops import promotion, registry
 from mlops.errors import UserError
+from mlops.rollback import rollback
 from mlops.serving import golden, releases
 from mlops.serving.app import create_app
 from mlops.serving.first_load import try_load
@@ -269,7 +270,7 @@ def test_a_release_taken_under_load_fails_and_mixes_nothing() -> None:
             if variant == "int8":
                 await asyncio.to_thread(publish, "int8")
             else:
-                await asyncio.to_thread(promotion.rollback, "tiny", "a test")
+                await asyncio.to_thread(rollback, "tiny", "a test")
             await asyncio.to_thread(loader.refresh)
         await asyncio.sleep(0.3)
         stop.set()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from through_mlflow import by_models_serve, by_pyfunc
 from tokenizers import Tokenizer, models, pre_tokenizers
 from work import EVERY, work_file
 
@@ -32,6 +33,8 @@ def test_the_whole_main_job(key: str, tmp_path: Path) -> None:
     answer = runtime.predict([work.question])[0]
     assert work.right(answer), answer
     json.dumps(answer)
+    assert work.right(by_pyfunc("models:/tiny@champion", work.question))
+    assert work.right(by_models_serve("models:/tiny/1", work.question, tmp_path))
     assert pipeline.run(loaded)["outcome"] == "skipped"
 
 

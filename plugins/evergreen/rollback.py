@@ -1,0 +1,95 @@
+"""The DAG `rollback`: a form, and one Airflow task that asks the earlier release again before it serves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk.exceptions import AirflowFailException
+
+from evergreen.operators import quiet_libraries
+from mlops import config as pipeline_file
+from mlops.commands import name_of
+from mlops.errors import Rejected, UserError
+
+log = logging.getLogger("evergreen")
+
+_DOC = """\
+### rollback
+Lets a version serve that served before. It is loaded and asked again in a clean process first (infra validation); where it does
+not answer as it did when it was judged, nothing is moved. Running servers swap to it within seconds, between two requests. Newer
+versions are not looked at: their files may be lost.
+
+The ledger has who asked for it and why: `mlops releases MODEL`. By hand: `mlops rollback MODEL --reason R [--to VERSION]`.
+"""
+
+
+class RollbackOperator(BaseOperator):
+    """Moves a model's champion back. Its value: {"model", "version"}, the version that serves now."""
+
+    ui_color = "#f4ecd8"
+
+    def execute(self, context: Any) -> dict[str, str]:
+        from mlops.rollback import rollback
+
+        quiet_libraries()
+        asked = context["params"]
+        who = getattr(context.get("dag_run"), "triggering_user_name", None)
+        try:
+            version = rollback(name_of(asked["model"]), asked["reason"], asked["to"] or None, who)
+        except (UserError, Rejected) as error:  # trying again would find the same
+            raise AirflowFailException(str(error)) from error
+        log.info("%s is back at version %s", asked["model"], version)
+        return {"model": asked["model"], "version": version}
+
+
+def names(folder: Path) -> list[str]:
+    """What the pipeline files of a folder are called; those that cannot be read have a DAG that says so."""
+    found = []
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            found.append(pipeline_file.load(path).name)
+        except Exception as error:  # whatever is wrong with one file must not take the rollback of the others
+            log.debug("%s: %s", path, error)
+    return sorted(set(found))
+
+
+def rollback_dag(models: Sequence[str]) -> DAG:
+    """`rollback`: triggered by hand alone. models: what the form suggests; any other may be typed."""
+    form = {
+        "model": Param(
+            models[0] if len(models) == 1 else None,
+            type="string",
+            minLength=1,
+            examples=list(models),
+            title="Model",
+            description="The registered model: a pipeline's name.",
+        ),
+        "to": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^[0-9]+$",
+            title="Version",
+            description="One that served before; empty is the last of them.",
+        ),
+        "reason": Param(
+            None, type="string", minLength=3, title="Reason", description="Why; it is kept in the ledger for good."
+        ),
+    }
+    with DAG(
+        dag_id="rollback",
+        description="Lets a version serve again that served before",
+        doc_md=_DOC,
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(hours=1),
+        params=form,
+        tags=["evergreen"],
+    ) as dag:
+        RollbackOperator(task_id="rollback", execution_timeout=timedelta(minutes=45), doc_md=_DOC)
+    return dag

@@ -19,6 +19,7 @@ from mlops.tracking import client
 from mlops.types import Release
 
 DAY = 86_400.0
+Case = tuple[Callable[[], None], str, str, tuple[str | None, str]]  # harm, kind, found, where the aliases end
 
 
 def register(seed: int = 0) -> Release:
@@ -100,31 +101,26 @@ def work_folder() -> None:
     (open_store().cache / "work" / "left").mkdir(parents=True)
 
 
-CASES: list[tuple[Callable[[], None], str, str, tuple[str | None, str]]] = [
-    (half, "half version", "version 4 was never finished", ("1", "2")),
+SAME: list[Case] = [
+    (half, "half version", "was never finished", ("1", "2")),
     (moved_by_hand, "alias", "champion is version 3, the ledger says 2", ("1", "2")),
     (alias_removed, "alias", "previous is version none, the ledger says 1", ("1", "2")),
-    (deleted, "champion", "version 2 is gone from the registry", (None, "1")),
-    (unjudged, "champion", "version 2 may not serve: snapshot: fail, nothing was checked", (None, "1")),
-    (candidate_unjudged, "alias", "candidate: version 3 may not serve", ("1", "2")),
-    (double, "double version", "version 4 is version 3 once more", ("1", "2")),
-    (crashed_between_ledger_and_alias, "alias", "champion is version 2, the ledger says 3", ("2", "3")),
+    (double, "double version", "is version 3 once more", ("1", "2")),
     (orphaned_upload, "orphaned upload", "never became a version", ("1", "2")),
     (unfinished_artifact, "orphaned files", "1 files without a manifest", ("1", "2")),
     (half_written, "orphaned files", "half written", ("1", "2")),
     (work_folder, "orphaned files", "left", ("1", "2")),
+    (candidate_unjudged, "alias", "candidate: version 3 may not serve", ("1", "2")),
+]
+MOVED: list[Case] = [
+    (deleted, "champion", "version 2 is gone from the registry", (None, "1")),
+    (unjudged, "champion", "version 2 may not serve: snapshot: fail, nothing was checked", (None, "1")),
+    (crashed_between_ledger_and_alias, "alias", "champion is version 2, the ledger says 3", ("2", "3")),
 ]
 
 
-@pytest.mark.parametrize(("harm", "kind", "found", "standing"), CASES, ids=[case[0].__name__ for case in CASES])
-def test_it_is_told_then_mended_then_gone(
-    two: list[Release],
-    harm: Callable[[], None],
-    kind: str,
-    found: str,
-    standing: tuple[str | None, str],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def told_mended_gone(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    harm, kind, found, standing = case
     harm()
     before = len(ledger.entries("tiny"))
     assert main(["reconcile", "tiny", "--dry-run", "--older-than", "0", "--json"]) == 1
@@ -138,6 +134,20 @@ def test_it_is_told_then_mended_then_gone(
     assert capsys.readouterr().out == "in order: tiny\n"
     assert (alias("previous"), alias("champion")) == standing
     assert registry.at("tiny", "1")  # what was whole still is
+
+
+def test_what_moves_nobody_is_told_then_mended_then_gone(
+    two: list[Release], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case in SAME:
+        told_mended_gone(case, capsys)
+
+
+@pytest.mark.parametrize("case", MOVED, ids=[case[0].__name__ for case in MOVED])
+def test_what_moves_the_champion_is_told_then_mended_then_gone(
+    two: list[Release], case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_mended_gone(case, capsys)
 
 
 def test_what_is_young_is_somebodys_work(two: list[Release]) -> None:

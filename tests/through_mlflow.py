@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -34,7 +35,11 @@ def by_models_serve(uri: str, question: Any, folder: Path) -> Any:
 
     port, log = free_port(set()), folder / "models-serve.log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "-p", str(port)]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": current().tracking_uri, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": current().tracking_uri,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # MLflow starts uvicorn by its name
+        "OMP_NUM_THREADS": "1",
+    }
     with log.open("wb") as lines:
         process = subprocess.Popen(command, stdout=lines, stderr=lines, env=environment, start_new_session=True)
     body: dict[str, Any] = {"inputs": [question]}
@@ -55,5 +60,6 @@ def by_models_serve(uri: str, question: Any, folder: Path) -> Any:
         (row,) = found.json()["predictions"]
         return _answer(row)
     finally:
-        os.killpg(process.pid, 9)  # its server is a child of it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)  # its server is a child of it
         process.wait(10)

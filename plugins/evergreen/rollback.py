@@ -85,6 +85,7 @@ def rollback_dag(models: Sequence[str]) -> DAG:
         description="Lets a version serve again that served before",
         doc_md=_DOC,
         schedule=None,
+        is_paused_upon_creation=False,  # nobody should have to look for a switch in an emergency
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=1),

@@ -34,7 +34,8 @@ def test_the_whole_main_job(key: str, tmp_path: Path) -> None:
     assert work.right(answer), answer
     json.dumps(answer)
     assert work.right(by_pyfunc("models:/tiny@champion", work.question))
-    assert work.right(by_models_serve("models:/tiny/1", work.question, tmp_path))
+    if ":" not in key:  # its other targets come by the same way
+        assert work.right(by_models_serve("models:/tiny/1", work.question, tmp_path))
     assert pipeline.run(loaded)["outcome"] == "skipped"
 
 

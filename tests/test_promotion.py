@@ -159,3 +159,37 @@ except EvergreenError as error:
     winner = str(2 + next(number for number, line in enumerate(said) if line.startswith("fence")))
     assert [entry["to"] for entry in ledger.entries("tiny")] == ["1", winner]
     assert standing() == ("1", winner)
+
+
+def test_holds_and_approvals_are_written_down_once() -> None:
+    from tiny import tiny_config, tiny_models
+
+    base = tiny_models()["base"]
+    first = promoted(1)[0]
+    release = register(seed=1)
+    run = tiny_run(base).model_copy(update={"champion": first})
+    config = tiny_config(base, promote="approval")
+    for _ in range(2):  # the second is the try after a crash
+        assert promote_step(config, run, release).outcome == "awaiting_approval"
+    (hold,) = ledger.entries("tiny")[1:]
+    assert (hold["action"], hold["from"], hold["to"], len(hold["verdicts"])) == ("hold", "1", "2", 3)
+    assert run.retrain_id in hold["reason"]
+    assert list(ledger.waiting(ledger.entries("tiny"))) == ["2"]
+    assert ledger.serving(ledger.entries("tiny")) == ["1"]
+    promotion.promote("tiny", "2", "looks good", who="ann")
+    told = [(entry["action"], entry["who"], entry["from"], entry["to"]) for entry in ledger.entries("tiny")[2:]]
+    assert told == [("approve", "ann", "1", "2"), ("promote", "ann", "1", "2")]
+    assert ledger.waiting(ledger.entries("tiny")) == {}
+    assert standing() == ("1", "2")
+
+
+def test_a_move_that_was_decided_on_an_older_ledger_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that lost its lock between looking and writing."""
+    promoted(1)
+    register(seed=1)
+    known = ledger.entries("tiny")
+    ledger.append("tiny", "hold", "1", "2", "meanwhile")
+    monkeypatch.setattr(ledger, "entries", lambda name: known)
+    with pytest.raises(RegistryError, match="had 1 entries a moment ago, now 2: run again"):
+        promotion.promote("tiny", "2", "a test")
+    assert alias("champion") == "1"

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mlops import ledger, promotion
 from mlops.errors import NotFound, RegistryError, Rejected, StoreError
 from mlops.locks import Held, lock
-from mlops.registry import KEY, aliased, at, complete, halves, remove_half, require_verdicts, versions
+from mlops.registry import KEY, aliased, at, complete, halves, remove_half, remove_version, require_verdicts, versions
 from mlops.sweep import unfinished
 from mlops.tracking import client
 from mlops.uploads import orphans, remove_upload
@@ -90,9 +91,8 @@ def _doubles(name: str, held: Held) -> Iterator[_Mendable]:
         first = seen.setdefault(each.tags[KEY], number)
         if first != number and number not in served:
 
-            def remove(number: str = number, model_id: str = each.model_id) -> None:
-                api.delete_model_version(name, number)
-                remove_upload(api, model_id)
+            def remove(version: Any = each) -> None:
+                remove_version(api, name, version)
 
             yield _Mendable("double version", f"version {number} is version {first} once more", "removed", remove)
 

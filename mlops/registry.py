@@ -240,6 +240,11 @@ def remove_half(api: Any, name: str) -> None:
     """Deletes what a crash left of our own registrations. Only under the lock: another run may be in the middle of one."""
     for version in halves(api, name):
         log.warning("%s version %s was never finished: removed", name, version.version)
-        api.delete_model_version(name, version.version)
-        if version.model_id:
-            remove_upload(api, version.model_id)
+        remove_version(api, name, version)
+
+
+def remove_version(api: Any, name: str, version: Any) -> None:
+    """Deletes a version, and the files that were uploaded for it unless another version has the same."""
+    api.delete_model_version(name, version.version)
+    if version.model_id and version.model_id not in {other.model_id for other in versions(api, name)}:
+        remove_upload(api, version.model_id)

@@ -49,20 +49,21 @@ def serving(
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            wait_for_ready(client, process, log)
+            wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
             yield Running(client, process, log)
     finally:
         process.kill()
         process.wait(10)
 
 
-def wait_for_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until a server that was started answers this address with 200; its log where it ends or takes too long."""
+    deadline = time.monotonic() + 120
     while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
         try:
-            if client.get("/readyz").status_code == 200:
+            if httpx.get(url, timeout=20).status_code == 200:
                 return
         except httpx.TransportError:
             pass

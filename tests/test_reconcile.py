@@ -6,7 +6,9 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import mlflow
 import pytest
 from tiny import tiny_release
 
@@ -119,7 +121,7 @@ MOVED: list[Case] = [
 ]
 
 
-def told_mended_gone(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def check_case(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     harm, kind, found, standing = case
     harm()
     before = len(ledger.entries("tiny"))
@@ -133,21 +135,24 @@ def told_mended_gone(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reconcile", "tiny", "--older-than", "0"]) == 0
     assert capsys.readouterr().out == "in order: tiny\n"
     assert (alias("previous"), alias("champion")) == standing
-    assert registry.at("tiny", "1")  # what was whole still is
+    for row in registry.releases("tiny"):  # what was whole still is, with the files that MLflow has of it
+        assert registry.at("tiny", row["version"] if kind != "champion" else "1")
+        source = client().get_model_version("tiny", row["version"]).source
+        assert list(Path(mlflow.artifacts.download_artifacts(artifact_uri=source)).rglob("*.onnx"))
 
 
 def test_what_moves_nobody_is_told_then_mended_then_gone(
     two: list[Release], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for case in SAME:
-        told_mended_gone(case, capsys)
+        check_case(case, capsys)
 
 
 @pytest.mark.parametrize("case", MOVED, ids=[case[0].__name__ for case in MOVED])
 def test_what_moves_the_champion_is_told_then_mended_then_gone(
     two: list[Release], case: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told_mended_gone(case, capsys)
+    check_case(case, capsys)
 
 
 def test_what_is_young_is_somebodys_work(two: list[Release]) -> None:

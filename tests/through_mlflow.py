@@ -6,11 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+from running import wait_for
 from servers import free_port
 
 
@@ -46,15 +46,7 @@ def by_models_serve(uri: str, question: Any, folder: Path) -> Any:
     if isinstance(question, tuple):
         body = {"dataframe_split": {"columns": ["text_a", "text_b"], "data": [list(question)]}}
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, log.read_text()[-2000:]
-            assert time.monotonic() < deadline, log.read_text()[-2000:]
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/ping").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
+        wait_for(f"http://127.0.0.1:{port}/ping", process, log)
         found = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
         assert found.status_code == 200, found.text
         (row,) = found.json()["predictions"]

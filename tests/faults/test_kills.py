@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import running
 from running import publish, serving
 from servers import free_port, s3
 
@@ -38,15 +39,8 @@ def mlflow_server(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         server = subprocess.Popen(
             [*command, *place], stdout=lines, stderr=lines, env=environment, start_new_session=True
         )
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 90
-    while True:
-        assert server.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.2)
+    url = f"http://127.0.0.1:{port}"
+    running.wait_for(f"{url}/health", server, log)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
     yield server
     kill_all(server.pid)

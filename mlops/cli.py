@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace], tuple[Any, int]]
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its options; nothing heavy is imported for it."""
-    from mlops import commands
+    from mlops import commands, commands_serve
 
     top = argparse.ArgumentParser(
         prog="mlops",
@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     texts = predict.add_mutually_exclusive_group(required=True)
     texts.add_argument("--text", action="append", metavar="T", help="a text; may be given several times")
     texts.add_argument("--file", metavar="F.jsonl", help='a file of JSON strings or {"text": …} objects, one per line')
-    serve = add("serve", commands.serve, "answer POST /v1/predict with the model behind an alias; follows the alias")
+    serve = add(
+        "serve", commands_serve.serve, "answer POST /v1/predict with the model behind an alias; follows the alias"
+    )
     _serve_options(serve)
     for command in (*_versions(add), _keys(sub.add_parser("keys", help="add, list, remove: API keys of the server"))):
         as_json(command)
@@ -142,6 +144,11 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--log", choices=("json", "text", "quiet"), default="json", help="a line per request, or none")
     kept = "what the store keeps of each answer: its text, a hash of it, or nothing"
     serve.add_argument("--predictions", choices=("hash", "text", "off"), default="hash", help=kept)
+    rollout = serve.add_mutually_exclusive_group()
+    canary = "try @candidate: it answers this share of the requests, by default that of its pipeline's rollout section"
+    rollout.add_argument("--canary", nargs="?", const="", metavar="SHARE", help=canary)
+    shadow = "try @candidate: it is asked this share of the requests, which the champion answers"
+    rollout.add_argument("--shadow", nargs="?", const="", metavar="SHARE", help=shadow)
     waiting = "texts that may wait; more are refused with 429 (512)"
     serve.add_argument("--max-waiting", type=int, default=512, metavar="N", help=waiting)
     serve.add_argument("--max-body", type=int, default=2_000_000, metavar="BYTES", help="of one request (2000000)")
@@ -152,21 +159,21 @@ def _serve_options(serve: argparse.ArgumentParser) -> None:
 
 def _keys(keys: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The one that lists is given back, for its options."""
-    from mlops import commands
+    from mlops import commands_serve
 
     keys.description = "API keys of the server; a running one takes them over within a second"
     under = keys.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     add = under.add_parser("add", help="make a key; it is printed once and kept nowhere")
-    add.set_defaults(run=commands.keys_add)
+    add.set_defaults(run=commands_serve.keys_add)
     add.add_argument("name", metavar="NAME", help="whose key it is")
     scopes = "predict, feedback, metrics, reload; may be given several times (predict and feedback)"
     add.add_argument("--scope", action="append", metavar="S", help=scopes)
     add.add_argument("--days", type=float, metavar="N", help="after how many days it ends")
     remove = under.add_parser("remove", help="take a key out")
-    remove.set_defaults(run=commands.keys_remove)
+    remove.set_defaults(run=commands_serve.keys_remove)
     remove.add_argument("id", metavar="ID")
     listed = under.add_parser("list", help="the keys there are")
-    listed.set_defaults(run=commands.keys_list)
+    listed.set_defaults(run=commands_serve.keys_list)
     return listed
 
 

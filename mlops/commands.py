@@ -127,7 +127,7 @@ def name_of(text: str) -> str:
     return text
 
 
-def _model(text: str) -> tuple[str, str]:
+def model_at(text: str) -> tuple[str, str]:
     name, at, alias = text.partition("@")
     if at and not re.fullmatch(r"[A-Za-z0-9_-]+", alias):
         raise UserError(f"found {text!r}; allowed is MODEL or MODEL@ALIAS, such as news-topics@champion")
@@ -139,7 +139,7 @@ def predict(options: argparse.Namespace) -> Answer:
     from mlops.data.rows import encodable
     from mlops.serving.releases import load_runtime
 
-    name, alias = _model(options.model)
+    name, alias = model_at(options.model)
     texts = options.text if options.text is not None else _texts(Path(options.file))
     if odd := [text for text in texts if not encodable(text)]:
         raise UserError(f"--text {odd[0]!r} is not UTF-8")
@@ -185,83 +185,6 @@ def _texts(path: Path) -> list[Any]:
     if not texts:
         raise UserError(f"{path} has no texts; allowed is one JSON string or object per line")
     return texts
-
-
-def serve(options: argparse.Namespace) -> Answer:
-    """Serves until it is stopped."""
-    name, alias = _model(f"{options.model}@{options.alias}")
-    if not 1 <= options.port <= 65535:
-        raise UserError(f"--port: found {options.port}; allowed: 1 to 65535")
-    from mlops.serving.options import Limits
-    from mlops.serving.server import Options
-    from mlops.serving.server import serve as run_server
-
-    limits = Limits(waiting=options.max_waiting, deadline_seconds=options.deadline, body_bytes=options.max_body)
-    ranges = (
-        ("--max-waiting", limits.waiting),
-        ("--deadline", limits.deadline_seconds),
-        ("--max-body", limits.body_bytes),
-    )
-    for flag, value in ranges:
-        if not 0 < value < float("inf"):
-            raise UserError(f"{flag}: found {value}; allowed is more than 0")
-    if not 0 <= options.drain <= 600:
-        raise UserError(f"--drain: found {options.drain:g}; allowed are 0 to 600 seconds")
-    run_server(
-        name,
-        alias,
-        Options(
-            options.host,
-            options.port,
-            options.auth,
-            options.log,
-            options.drain,
-            predictions=options.predictions,
-            limits=limits,
-        ),
-    )
-    return None, 0
-
-
-def keys_add(options: argparse.Namespace) -> Answer:
-    """Makes a key for the server; it is shown this once."""
-    from mlops.serving import keys
-
-    text, made = keys.add(keys.keys_file(), options.name, options.scope or ["predict", "feedback"], options.days)
-    log.info(
-        "key %s of %s (%s) in %s; this is the only time it is shown",
-        made.id,
-        made.name,
-        ", ".join(made.scopes),
-        keys.keys_file(),
-    )
-    return text, 0
-
-
-def keys_list(options: argparse.Namespace) -> Answer:
-    """The keys' owners, scopes and ends; the keys themselves are kept nowhere."""
-    from mlops.reports.table import grid
-    from mlops.serving import keys
-
-    found = keys.read(keys.keys_file())
-    if options.json:
-        return [
-            {name: getattr(key, name) for name in ("id", "name", "scopes", "created", "expires", "over")}
-            for key in found
-        ], 0
-    rows = [
-        [key.id, key.name, ", ".join(key.scopes), key.created, cell(key.expires) + (" (over)" if key.over else "")]
-        for key in found
-    ]
-    return grid([["id", "name", "scopes", "created", "expires"], *rows], indent=""), 0
-
-
-def keys_remove(options: argparse.Namespace) -> Answer:
-    """Takes a key out; running servers refuse it within a second."""
-    from mlops.serving import keys
-
-    gone = keys.remove(keys.keys_file(), options.id)
-    return f"key {gone.id} of {gone.name} is gone", 0
 
 
 def compare(options: argparse.Namespace) -> Answer:

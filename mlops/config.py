@@ -17,6 +17,7 @@ from mlops.config_compress import CompressSection
 from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
 from mlops.config_gate import BASELINES, BaselineName, GateSection
+from mlops.config_rollout import RolloutSection
 from mlops.config_train import ModelSection, TrainSection
 from mlops.config_tune import TuneSection
 from mlops.errors import ConfigError
@@ -89,6 +90,7 @@ class PipelineConfig(Section):
     are about this task and pipeline) and root (where paths start).
 
     promote: auto lets what passed serve, approval waits for a person each time, approve-first only for the first champion.
+    rollout: what follows the first champion is tried on live requests before it serves.
     """
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
@@ -104,6 +106,7 @@ class PipelineConfig(Section):
     compress: CompressSection = CompressSection()
     verify: VerifySection = VerifySection()
     promote: Literal["approve-first", "auto", "approval"] = "approve-first"
+    rollout: RolloutSection | None = None
     schedule: str | None = None
     suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()
     behaviour: Annotated[tuple[BehaviourGroup, ...], Field(json_schema_extra={"loader": True})] = ()

@@ -20,12 +20,18 @@ log = logging.getLogger("evergreen")
 
 
 def promote(
-    name: str, which: str, reason: str, expected_champion: str | bool | None = True, who: str | None = None
+    name: str,
+    which: str,
+    reason: str,
+    expected_champion: str | bool | None = True,
+    who: str | None = None,
+    verdicts: tuple[str, ...] = (),
 ) -> int:
     """Moves the alias champion to a judged version (its number or alias); the ledger's fence.
 
     expected_champion: the version that the judgement was made against (none: no champion); True takes whatever serves, and
-    is a person's word: a version that was held is approved by it. who: that person, by default this process's user.
+    is a person's word: a version that was held is approved by it. who: that person, by default this process's user. verdicts:
+    digests of judgements beside the release's own.
     Raises UserError if another one serves by now, or if the version serves already; Rejected without verdicts.
     """
     with lock(name) as held:
@@ -38,13 +44,14 @@ def promote(
             raise UserError(f"{name}: the champion is version {current}, this was judged against {expected_champion}")
         if current == release.version:
             raise UserError(f"{name} version {release.version} is the champion already")
-        digests = [identity(verdict) for verdict in release.verdicts]
+        digests = [*(identity(verdict) for verdict in release.verdicts), *verdicts]
         held()
         newest = len(known)
         if expected_champion is True and release.version in ledger.waiting(known):
             newest = ledger.append(name, "approve", current, release.version, reason, digests, who, newest)
         fence = ledger.append(name, "promote", current, release.version, reason, digests, who, newest)
         point(name, held)
+        unset_candidate(name, release.version)
     return fence
 
 
@@ -113,8 +120,15 @@ def rolled_back(release: Release) -> str | None:
 
 
 def set_candidate(name: str, version: str) -> None:
-    """Points the alias candidate to a release that waits for approval."""
+    """Points the alias candidate to a release that waits for approval, or for live requests."""
     client().set_registered_model_alias(name, "candidate", version)
+
+
+def unset_candidate(name: str, version: str) -> None:
+    """Removes the alias candidate if it is this version's."""
+    api = client()
+    if aliased(api, name, "candidate") == version:
+        api.delete_registered_model_alias(name, "candidate")
 
 
 def standing(api: Any, name: str) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from mlops.errors import Rejected
 
 Outcome = Literal["pass", "warn", "inconclusive", "fail"]
-RunOutcome = Literal["promoted", "held", "inconclusive", "awaiting_approval", "skipped", "rejected"]
+RunOutcome = Literal["promoted", "held", "inconclusive", "awaiting_approval", "awaiting_rollout", "skipped", "rejected"]
 
 
 class Value(BaseModel):
@@ -305,7 +305,7 @@ class Promotion(Value):
     """What became of a release: the ledger's entry, or the reason that there is none."""
 
     release: Release
-    outcome: Literal["promoted", "held", "awaiting_approval"]
+    outcome: Literal["promoted", "held", "awaiting_approval", "awaiting_rollout"]
     reason: str
     fence: int | None = None
 

@@ -21,7 +21,7 @@ LAYERS = [
     {"types", "errors", "code", "process", "expressions"},
     {"config", "faults", "settings", "blobs", "store", "leases", "locks", "sweep", "signing", "statistics"},
     {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
-    | {"judging", "looks", "records", "baselines", "behaviour"}
+    | {"judging", "looks", "records", "baselines", "behaviour", "rollouts"}
     | {"tracking", "registry", "uploads", "ledger", "promotion", "rollback", "reconcile", "reports", "flow", "tuning", "cost"},
     {"steps"},
     {"pipeline", "summary", "doctor", "compare", "explain"},

@@ -161,6 +161,30 @@ except EvergreenError as error:
     assert standing() == ("1", winner)
 
 
+def test_with_a_rollout_section_live_requests_decide_or_tell_the_person() -> None:
+    from tiny import tiny_config, tiny_models
+
+    from mlops import rollouts
+
+    base = tiny_models()["base"]
+    first = promoted(1)[0]
+    rollout = {"min_requests": 7, "max_latency": 2.0}
+    run = tiny_run(base).model_copy(update={"champion": first})
+    for seed, how, outcome, decides in (
+        (1, "auto", "awaiting_rollout", True),
+        (2, "approval", "awaiting_approval", False),
+    ):
+        release = register(seed=seed)
+        config = tiny_config(base, promote=how, rollout=rollout)
+        assert promote_step(config, run, release).outcome == outcome
+        assert registry.aliased(client(), "tiny", "candidate") == release.version
+        rules = rollouts.rules_of("tiny", release.version)
+        assert (rules.min_requests, rules.max_latency, rules.promote) == (7, 2.0, decides)
+        assert standing() == (None, "1")
+    alone = tiny_run(base)  # the first champion has nothing to be tried beside
+    assert promote_step(tiny_config(base, promote="auto", rollout=rollout), alone, register(seed=3)).outcome == "held"
+
+
 def test_holds_and_approvals_are_written_down_once() -> None:
     from tiny import tiny_config, tiny_models
 

@@ -13,6 +13,7 @@ OUTCOMES = {
     "held": "held: not good enough beside the champion, which goes on serving",
     "inconclusive": "inconclusive: the test rows are too few to tell; the champion goes on serving",
     "awaiting_approval": "awaiting approval: registered, not serving",
+    "awaiting_rollout": "awaiting rollout: registered; a server tries it on live requests",
     "skipped": "skipped: there is nothing to gain",
     "rejected": "rejected",
 }

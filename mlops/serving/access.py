@@ -20,6 +20,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/v1/predict"): "predict",
     ("POST", "/v1/feedback"): "feedback",
     ("POST", "/v1/reload"): SIGNED,
+    ("GET", "/v1/rollout"): "metrics",
     ("GET", "/v2"): "predict",
     ("GET", "/v2/models/{name}"): "predict",
     ("GET", "/v2/models/{name}/ready"): "predict",

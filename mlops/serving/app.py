@@ -24,6 +24,7 @@ from mlops.serving.predictions import PredictionLog
 from mlops.serving.queueing import Job
 from mlops.serving.refused import Refused
 from mlops.serving.releases import Loader, Served
+from mlops.serving.rollout import Rollout
 from mlops.serving.service import Service
 from mlops.serving.webhook import signed
 
@@ -38,11 +39,12 @@ def create_app(
     done: Callable[[Call], None] = lambda call: None,
     service: Service | None = None,
     predictions: PredictionLog | None = None,
+    rollout: Rollout | None = None,
 ) -> FastAPI:
     """The application; loader and service are started and stopped with it.
 
     keys: none where no key is needed. done: told of every request at its end. predictions: where answers and later labels
-    are kept, none where nowhere.
+    are kept, none where nowhere. rollout: what tries a candidate beside the champion, `service`'s own.
     """
     limits, metrics = limits or Limits(), Metrics()
     service = service or Service(lambda job: loader.served, lambda: loader.problem, limits.waiting)
@@ -50,11 +52,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(loader.start)
+        if rollout:
+            await to_thread.run_sync(rollout.start)
         service.start()
         if predictions:
             predictions.start()
         yield
         await to_thread.run_sync(service.stop)
+        if rollout:
+            await to_thread.run_sync(rollout.stop)
         if predictions:
             await to_thread.run_sync(predictions.stop)
         await to_thread.run_sync(loader.stop)
@@ -75,11 +81,13 @@ def create_app(
     _feedback(app, limits, predictions)
     _health(app, loader, service)
     _models(app, loader, ask, limits)
-    _reload(app, loader)
+    _reload(app, loader, rollout)
     _pages(app, loader, keys is not None)
     _numbers(app, loader, service, metrics)
     if predictions:
         metrics.follow(predictions)
+    if rollout:
+        metrics.rollout(rollout.counts, service)
     return app
 
 
@@ -100,11 +108,12 @@ def _asking(service: Service, limits: Limits, predictions: PredictionLog | None)
         call = call_of(request)
         seconds = deadline(request.headers.get("x-timeout-seconds"), limits, request.url.path)
         call.facts["items"] = len(items)
-        job = await service.ask(items, seconds, request.headers.get("x-sticky-id", ""))
+        sticky, pinned = request.headers.get("x-sticky-id", ""), "version" in request.path_params
+        job = await service.ask(items, seconds, sticky, call.request_id, pinned)
         assert job.served is not None
         call.facts |= {"tokens": job.tokens, "version": job.served.version}
         if predictions:
-            predictions.answered(call.request_id, job)
+            predictions.answered(call.request_id, job, job.role)
         return job
 
     return ask
@@ -201,15 +210,21 @@ def _health(app: FastAPI, loader: Loader, service: Service) -> None:
         return answered({"ready": ready()}, 200 if ready() else 503)
 
 
-def _reload(app: FastAPI, loader: Loader) -> None:
+def _reload(app: FastAPI, loader: Loader, rollout: Rollout | None) -> None:
     @app.post("/v1/reload", tags=["releases"], status_code=202)
     async def reload(request: Request) -> Response:
         """Looks at the alias now; for MLflow's webhook, and for whoever has moved it."""
         call = call_of(request)
         if not call.trusted and not signed(request.headers, call.body):
             raise Refused(401, "the signature is not that of EVERGREEN_WEBHOOK_SECRET, or older than five minutes")
-        loader.look()
+        for follows in (loader, rollout.candidate) if rollout else (loader,):
+            follows.look()
         return answered({"status": "looking"}, 202)
+
+    @app.get("/v1/rollout", response_model=schemas.Rollout, tags=["releases"])
+    async def rollout_() -> Response:
+        """The trial of a candidate beside the champion, as this server sees it; mode off without one."""
+        return answered(rollout.told() if rollout else {"mode": "off"})
 
 
 def _numbers(app: FastAPI, loader: Loader, service: Service, metrics: Metrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from mlops.serving.guard import Call
 from mlops.serving.predictions import PredictionLog
+from mlops.serving.service import Service
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
@@ -65,6 +67,17 @@ class Metrics:
         rows.labels("written").set_function(lambda: predictions.written)
         rows.labels("dropped").set_function(lambda: predictions.dropped)
         rows.labels("failed").set_function(lambda: predictions.failed)
+
+    def rollout(self, counts: dict[str, int], service: Service) -> None:
+        """Shows what a candidate was asked."""
+        requests = self._gauge(
+            "rollout_requests",
+            "Requests that a candidate answered, failed, was compared on, and could not be",
+            "outcome",
+        )
+        for outcome in ("answered", "failed", "pairs"):
+            requests.labels(outcome).set_function(functools.partial(counts.__getitem__, outcome))
+        requests.labels("skipped").set_function(lambda: service.skipped)
 
     def written(self, served: Iterable[Any]) -> bytes:
         """The page. served: the releases that answer now."""

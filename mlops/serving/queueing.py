@@ -12,10 +12,12 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mlops.errors import EvergreenError
 from mlops.serving.releases import Served
+
+Role = Literal["champion", "candidate", "shadow"]
 
 
 class Full(EvergreenError):
@@ -38,12 +40,16 @@ class Unready(EvergreenError):
 class Job:
     """A question and, once `done`, its answers, all from `served`, or the error that stood in the way.
 
-    allowed: seconds until its deadline. gone: nobody waits for it any more. seconds: that it took.
+    allowed: seconds until its deadline. gone: nobody waits for it any more. seconds: that it took. computed: seconds that
+    the model took for it, NaN where it was computed together with others.
     """
 
     asked: list[Any]
     allowed: float
     sticky: str = ""  # requests with the same one go to the same release while two of them serve
+    request_id: str = ""
+    pinned: bool = False  # asked for the champion by its version
+    role: Role = "champion"
     served: Served | None = None
     answers: list[Any] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
@@ -52,6 +58,8 @@ class Job:
     gone: bool = False
     came: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    computed: float = 0.0
+    twin: Job | None = None  # the answered request that this one asks another release again, where nobody waits
     future: asyncio.Future[None] | None = None
 
     @property

@@ -141,11 +141,12 @@ def _download(release: Release, target: Path) -> None:
 class Loader:
     """Follows an alias. `served` is swapped as a whole; a release that cannot be loaded leaves the old one in place.
 
-    counts: how many releases were "taken" and "refused".
+    optional: an alias that is gone leaves nothing in place, and nothing is taken from the local copies alone. counts: how many
+    releases were "taken" and "refused".
     """
 
-    def __init__(self, name: str, alias: str = "champion", poll: float = POLL_SECONDS) -> None:
-        self.name, self.alias, self.poll = name, alias, poll
+    def __init__(self, name: str, alias: str = "champion", poll: float = POLL_SECONDS, optional: bool = False) -> None:
+        self.name, self.alias, self.poll, self._optional = name, alias, poll, optional
         self.served: Served | None = None
         self.problem = "not loaded yet"
         self._current: Path | None = None
@@ -165,13 +166,16 @@ class Loader:
         try:
             release = registry.at(self.name, self.alias)
         except NotFound as error:
-            self._tell(str(error))
+            if self._optional:
+                self._drop()
+            else:
+                self._tell(str(error))
             return
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             self._tell(f"the registry does not answer: {type(error).__name__}: {error}")
-            if self.served is None:
+            if self.served is None and not self._optional:
                 self._from_cache()
             return
         if self.served is not None and self._current == _place(release):
@@ -196,14 +200,24 @@ class Loader:
             temporary.write_text(json.dumps(note), encoding="utf-8")
             temporary.replace(self._note)
             self._tidy()
-        except OSError as error:  # it serves all the same
+        except (OSError, ValueError) as error:  # it serves all the same
             log.warning("%s cannot be written: %s", self._note, error)
 
+    def _drop(self) -> None:
+        if self.served is not None:
+            log.info("%s version %s is no %s any more", self.name, self.served.version, self.alias)
+        self.served, self._current, self.problem, self._refused = None, None, "", None
+        with contextlib.suppress(OSError):
+            self._note.unlink(missing_ok=True)
+
     def _tidy(self) -> None:
-        """Keeps the newest local copies."""
-        copies = [path for path in _folder(self.name).iterdir() if path.is_dir() and not path.name.startswith(".")]
+        """Keeps the newest local copies, and those that serve here by whatever alias."""
+        folder = _folder(self.name)
+        notes = [json.loads(note.read_text(encoding="utf-8")) for note in folder.glob("last-good-*.json")]
+        in_use = {str(note.get("place")) for note in notes}
+        copies = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         for old in sorted(copies, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
-            if old != self._current:
+            if old != self._current and old.name not in in_use:
                 shutil.rmtree(old, ignore_errors=True)
                 for what in ("tried", "golden", "signature"):
                     _beside(old, what).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,6 +95,44 @@ class InferResponse(BaseModel):
     id: str
     parameters: dict[str, Any]
     outputs: list[Tensor]
+
+
+class RolloutCheck(BaseModel):
+    """One limit of a trial: pass or fail is shown, inconclusive is not yet."""
+
+    name: str
+    observed: float | None
+    allowed: float
+    outcome: Literal["pass", "fail", "inconclusive"]
+
+
+class RolloutTrial(BaseModel):
+    """A candidate beside the champion. pairs: requests that both have answered."""
+
+    champion: str
+    candidate: str
+    outcome: Literal["running", "passed", "failed", "undecided"]
+    pairs: int
+    hours: float
+    checks: list[RolloutCheck]
+
+
+class RolloutEnd(BaseModel):
+    """What came of a trial."""
+
+    champion: str
+    candidate: str
+    what: str
+
+
+class Rollout(BaseModel):
+    """How a candidate is tried by this server. counts: requests that it answered, failed and was compared on."""
+
+    mode: Literal["off", "canary", "shadow"]
+    trial: RolloutTrial | None = None
+    counts: dict[str, int] = {}
+    problem: str = ""
+    settled: list[RolloutEnd] = []
 
 
 class Detail(BaseModel):

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from mlops.errors import EvergreenError, UserError
-from mlops.serving import logs
+from mlops.serving import logs, rollout
 from mlops.serving.app import create_app
 from mlops.serving.closing import no_more
 from mlops.serving.guard import Call
@@ -39,6 +39,7 @@ class Options:
     """How to serve. auth: on, off, or auto: on beyond loopback. log: json, text or quiet. predictions: what is kept of them.
 
     drain_seconds: from SIGTERM, when readiness goes down, until no new connection is taken. connections: most at a time.
+    rollout, share: how a candidate is tried, and on which share of the requests; none is the share of its pipeline file.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +49,8 @@ class Options:
     drain_seconds: float = 2.0
     connections: int = 1024
     predictions: Mode = "hash"
+    rollout: rollout.Mode | None = None
+    share: float | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -61,11 +64,16 @@ def serve(name: str, alias: str = "champion", options: Options | None = None) ->
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     loader = Loader(name, alias)
-    service = Service(lambda job: loader.served, lambda: loader.problem, options.limits.waiting)
+    predictions = None if options.predictions == "off" else PredictionLog(open_store(), name, options.predictions)
+    trial = None
+    if options.rollout:
+        candidate = Loader(name, "candidate", optional=True)
+        trial = rollout.Rollout(loader, candidate, options.rollout, options.share, predictions)
+    choose = trial.choose if trial else lambda job: loader.served
+    service = Service(choose, lambda: loader.problem, options.limits.waiting, beside=trial)
     traces = tracing()
     done = _done([logs.log_call, *(traces[:1] if traces else ())])
-    predictions = None if options.predictions == "off" else PredictionLog(open_store(), name, options.predictions)
-    app = create_app(loader, options.limits, keys, done, service, predictions)
+    app = create_app(loader, options.limits, keys, done, service, predictions, trial)
     log.info("serving %s@%s on http://%s:%s (docs at /docs)", name, alias, options.host, options.port)
     with listening:
         server = Server(_settings(app, options), service, options.drain_seconds)

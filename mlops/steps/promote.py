@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mlops import ledger, promotion
+from mlops import ledger, promotion, rollouts
 from mlops.config import PipelineConfig
 from mlops.errors import UserError
 from mlops.reconcile import reconcile
@@ -19,17 +19,26 @@ def promote(config: PipelineConfig, run: Run, release: Release) -> Promotion:
         reconcile(release.name, files=False)  # the try before this one may have ended between ledger and alias
         return Promotion(release=release, outcome="promoted", reason=f"version {release.version} serves already")
     if config.promote == "approval" or (config.promote == "approve-first" and run.champion is None):
-        promotion.set_candidate(release.name, release.version)
+        if config.rollout and against:  # live requests tell the person more; they do not decide
+            rollouts.begin(release.name, release.version, config.rollout.model_copy(update={"promote": False}))
+        else:
+            promotion.set_candidate(release.name, release.version)
         reason = f"version {release.version} waits: mlops promote {release.name} {release.version} --reason …"
         return _held(run, release, "awaiting_approval", reason)
+    if taken_out := promotion.rolled_back(release):
+        again = f"mlops promote {release.name} {release.version} --reason … lets it serve again"
+        return _held(run, release, "held", f"{taken_out}; {again}")
+    if config.rollout and against:
+        rollouts.begin(release.name, release.version, config.rollout)
+        reason = (
+            f"version {release.version} waits: a server with --canary or --shadow tries it beside version {against}"
+        )
+        return _held(run, release, "awaiting_rollout", reason)
     why = (
         f"as good as version {against} or better, on the same rows"
         if against
         else "the first champion: floor and baseline"
     )
-    if taken_out := promotion.rolled_back(release):
-        again = f"mlops promote {release.name} {release.version} --reason … lets it serve again"
-        return _held(run, release, "held", f"{taken_out}; {again}")
     try:
         fence = promotion.promote(release.name, release.version, f"retrain {run.retrain_id}: {why}", against)
     except UserError as error:
@@ -37,7 +46,9 @@ def promote(config: PipelineConfig, run: Run, release: Release) -> Promotion:
     return Promotion(release=release, outcome="promoted", reason=f"version {release.version}: {why}", fence=fence)
 
 
-def _held(run: Run, release: Release, outcome: Literal["held", "awaiting_approval"], reason: str) -> Promotion:
+def _held(
+    run: Run, release: Release, outcome: Literal["held", "awaiting_approval", "awaiting_rollout"], reason: str
+) -> Promotion:
     digests = tuple(identity(verdict) for verdict in release.verdicts)
     promotion.hold(release.name, release.version, f"retrain {run.retrain_id}: {reason}", digests)
     return Promotion(release=release, outcome=outcome, reason=reason)

@@ -53,6 +53,8 @@ class Expectation(Section):
 class ValidateSection(Section):
     """Limits of the data gate that hold for every pipeline.
 
+    max_quarantined: a larger share of bad rows rejects the data set. max_text_bytes: longer texts are bad rows.
+    min_rows_per_label: rarer labels are bad rows where none are declared. min_rows: fewer usable ones reject the data set.
     label_noise: most rows that are searched for wrong labels; 0 turns the search off. max_label_noise: estimated share of
     wrong labels from which the data set is rejected.
     """
@@ -77,7 +79,7 @@ class PrepareSection(Section):
 
 class VerifySection(Section):
     """Limits of the file that ships; none is no limit. p95_ms: one row at a time. cold_start_s: from the start of a clean
-    process to its first answer. max_flips: share of changed labels."""
+    process to its first answer. max_size_mb: of its files. max_flips: share of changed labels."""
 
     p95_ms: Annotated[float, Field(gt=0)] | None = None
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
@@ -90,7 +92,8 @@ class PipelineConfig(Section):
     are about this task and pipeline) and root (where paths start).
 
     promote: auto lets what passed serve, approval waits for a person each time, approve-first only for the first champion.
-    rollout: what follows the first champion is tried on live requests before it serves.
+    approval_hours: how long Airflow waits for that person with promote: approval; then the release is held. rollout: what
+    follows the first champion is tried on live requests before it serves.
     """
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
@@ -106,6 +109,7 @@ class PipelineConfig(Section):
     compress: CompressSection = CompressSection()
     verify: VerifySection = VerifySection()
     promote: Literal["approve-first", "auto", "approval"] = "approve-first"
+    approval_hours: Annotated[float, Field(gt=0, le=720)] = 72.0
     rollout: RolloutSection | None = None
     schedule: str | None = None
     suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()

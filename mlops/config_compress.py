@@ -47,9 +47,9 @@ class TargetSection(Section):
 class CompressSection(Section):
     """variants: a list is made and judged as it is, and the smallest that passes ships; auto searches: from the cheapest form
     that may do upwards, measured and judged on the validation rows, until one keeps the quality. max_drop: of the gate's
-    metric, max_flip_rate: share of rows (of tokens, for tags) with another answer in the search, both against the model
-    before compression. students: auto may prune and distil, which trains. epochs: of a student's training. minutes: after
-    which a search tries nothing new and stops a training.
+    metric, against the model before compression. max_flip_rate: share of rows (of tokens, for tags) with another answer than
+    that model's, in the search. students: auto may prune and distil, which trains. epochs: of a student's training. minutes:
+    after which a search tries nothing new and stops a training.
     """
 
     variants: Annotated[tuple[Form, ...], Field(min_length=1)] = ("int8", "fp32")

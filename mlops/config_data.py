@@ -93,14 +93,14 @@ class Window(Section):
 class DataSection(Section):
     """Where the labelled text comes from.
 
-    take: only this first share of the rows, in a stable order by row id; to rehearse growth or draw a learning curve.
-    window: which rows of a source that grows. min_new_rows: with fewer new ones than that a run is skipped.
-    target: one label a text (single), any number of them (multi: a list in JSON and Parquet, a JSON list or labels parted
-    by | in a text cell), or one of labels that have an order (ordinal).
-    test: frozen keeps every row of test there for ever; rolling takes the newest rows by the time column each time, and
-    lets them be trained on when they are older.
-    labels: the allowed labels; none takes what the expectations allow, or what the data has often enough. For ordinal
-    targets in their order; without it they must be numbers.
+    source: a path, a glob, or a URI. format: of its files; none goes by their ending. take: only this first share of the
+    rows, in a stable order by row id; to rehearse growth or draw a learning curve. window: which rows of a source that grows.
+    min_new_rows: with fewer new ones than that a run is skipped. watch: seconds between two looks for new files or objects,
+    whose coming starts a retrain in Airflow; none does not look. target: one label a text (single), any number of them
+    (multi: a list in JSON and Parquet, a JSON list or labels parted by | in a text cell), or one of labels that have an order
+    (ordinal). test: frozen keeps every row of test there for ever; rolling takes the newest rows by the time column each
+    time, and lets them be trained on when they are older. labels: the allowed labels; none takes what the expectations allow,
+    or what the data has often enough. For ordinal targets in their order; without it they must be numbers.
     """
 
     source: SourceUri | None = None
@@ -113,6 +113,7 @@ class DataSection(Section):
     take: Annotated[float, Field(gt=0, le=1)] = 1.0
     window: Window | None = None
     min_new_rows: Annotated[int, Field(ge=0)] = 0
+    watch: Annotated[float, Field(ge=1, le=86_400)] | None = None
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -137,6 +138,16 @@ class DataSection(Section):
         if len(set(texts)) < len(texts) or len(labels) < 2:
             raise ValueError(f"found {', '.join(map(str, labels)) or 'none'}; allowed: two or more different labels")
         return labels
+
+    @model_validator(mode="after")
+    def _seen_by_a_listing(self) -> DataSection:
+        uri = self.splits.train if isinstance(self.splits, SplitSources) else self.source or ""
+        if self.watch is not None and "://" in uri and uri.partition("://")[0] not in ("file", "s3"):
+            raise ValueError(
+                f"data.watch: found {self.watch:g} for {uri}; allowed for a path, file:// or s3://: nothing else tells by a "
+                "listing that it has changed"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_source(self) -> DataSection:

@@ -71,12 +71,12 @@ class GateSection(Section):
     """What lets a candidate in. Shares are of 1; none is no limit.
 
     metric: the pipeline file's, or the first of its task's in METRICS. floor: below it a candidate is rejected. margin: how
-    much worse than the champion is still as good. alpha: chance that one test set lets a worse one in, over all looks at
-    it. slices: parts judged by themselves. max_slice_drop: of the metric, on any of them, against the champion. max_ece:
-    expected calibration error. baselines: what a first champion has to beat; none is all of
-    its task, the others are reported. min_rows: test rows
-    (units) below which nothing is decided. forgetting: drop on the rows that the champion was judged on when it came.
-    golden: rows that are never trained on. min_slice_rows: smaller slices are reported and not judged.
+    much worse than the champion is still as good. alpha: chance that one test set lets a worse one in, over all looks at it.
+    resamples: of the bootstrap. slices: parts judged by themselves. max_slice_drop: of the metric, on any of them, against
+    the champion. max_ece: expected calibration error. baselines: what a first champion has to beat; none is all of its task,
+    the others are reported. min_rows: test rows (units) below which nothing is decided. forgetting: drop on the rows that the
+    champion was judged on when it came. golden: rows that are never trained on. min_slice_rows: smaller slices are reported
+    and not judged.
     """
 
     metric: str = ""

@@ -48,14 +48,15 @@ class WarmStartSection(Section):
 class TrainSection(Section):
     """Hyper-parameters.
 
-    batch_tokens: most tokens in a batch, padding included. accumulate: batches per optimizer step, over all processes.
-    warmup: share of the steps. schedule: what the learning rate does after warm-up: falls to 0 by a line or a half cosine,
-    or stays. max_grad_norm: the gradient is clipped to it. class_weights: balanced counts a row by the inverse frequency
-    of its label. label_smoothing: share of a target that is spread over all labels. patience: epochs without a better one
-    after which training ends; none is never. layer_decay: factor on the learning rate per layer below the head.
-    freeze_embeddings, freeze_layers: what keeps its pretrained weights, the latter the lowest encoder layers and the
-    embeddings. precision: auto is bf16 and TF32 where a GPU has them, fp32 on a processor. checkpoint_seconds: between two
-    checkpoints inside an epoch; 0 is after every step. warm_start: begins with the champion's weights; none is never.
+    epochs: passes over the training rows. learning_rate: the highest one. weight_decay: not on biases and LayerNorm. seed: of
+    everything that is drawn. batch_tokens: most tokens in a batch, padding included. accumulate: batches per optimizer step,
+    over all processes. warmup: share of the steps. schedule: what the learning rate does after warm-up: falls to 0 by a line
+    or a half cosine, or stays. max_grad_norm: the gradient is clipped to it. class_weights: balanced counts a row by the
+    inverse frequency of its label. label_smoothing: share of a target that is spread over all labels. patience: epochs
+    without a better one after which training ends; none is never. layer_decay: factor on the learning rate per layer below
+    the head. freeze_embeddings, freeze_layers: what keeps its pretrained weights, the latter the lowest encoder layers and
+    the embeddings. precision: auto is bf16 and TF32 where a GPU has them, fp32 on a processor. checkpoint_seconds: between
+    two checkpoints inside an epoch; 0 is after every step. warm_start: begins with the champion's weights; none is never.
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3

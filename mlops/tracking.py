@@ -138,6 +138,12 @@ def _data_docs(api: Any, run_id: str, config: PipelineConfig, values: Mapping[st
 
 def artifact_url(run_id: str | None, name: str) -> str | None:
     """Where a browser finds a run's artifact; none without an MLflow server that a browser can reach."""
+    run = run_url(run_id)
+    return f"{run}/artifacts/{name}" if run else None
+
+
+def run_url(run_id: str | None) -> str | None:
+    """Where a browser finds a run, with the same exception."""
     where = settings.current().mlflow_url
     if where is None or run_id is None:
         return None
@@ -146,7 +152,13 @@ def artifact_url(run_id: str | None, name: str) -> str | None:
     except Exception as error:  # a link is not worth a retrain
         log.warning("MLflow did not say where run %s is: %s", run_id, error)
         return None
-    return f"{where}/#/experiments/{home}/runs/{run_id}/artifacts/{name}"
+    return f"{where}/#/experiments/{home}/runs/{run_id}"
+
+
+def version_url(name: str, version: str) -> str | None:
+    """Where a browser finds a registered version with its model card, with the same exception."""
+    where = settings.current().mlflow_url
+    return f"{where}/#/models/{name}/versions/{version}" if where else None
 
 
 def compare_url(run: Run, run_id: str | None) -> str | None:

@@ -20,10 +20,12 @@ from urllib.parse import quote
 def free_port(taken: set[int]) -> int:
     """A port that is free and whose neighbour 10,000 above is too: SeaweedFS puts its gRPC there. Joins the taken ones.
 
-    Both lie below the ports that the system gives to clients, so that none of them comes in between.
+    Both lie below the ports that the system gives to clients, so that none of them comes in between. Each of pytest's workers
+    has a range of its own, and a seed that a training set chooses nothing here: two would choose the same.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
     while True:
-        port = random.randint(20_000, 22_000)
+        port = 20_000 + 500 * worker + random.SystemRandom().randrange(500)
         if port not in taken and _free(port) and _free(port + 10_000):
             taken.add(port)
             return port

@@ -65,7 +65,7 @@ def _files(uri: str, deadline_s: float) -> list[SourceFile]:
     try:
         client = S3Blobs(bucket, "").client
         for _ in range(_LISTINGS):
-            start, objects = _objects(client, bucket, key)
+            start, objects = listed(client, bucket, key)
             if not objects:
                 raise SourceError(f"{uri}: nothing lies there; check the bucket and the key or prefix")
             try:
@@ -82,7 +82,7 @@ def _files(uri: str, deadline_s: float) -> list[SourceFile]:
     )
 
 
-def _objects(client: Any, bucket: str, key: str) -> tuple[int, list[_Object]]:
+def listed(client: Any, bucket: str, key: str) -> tuple[int, list[_Object]]:
     """(where names start, the object of that key, or else those below it as a folder, or else those that match it)."""
     fixed, pattern = _split(key)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key[: first_sign(key)])

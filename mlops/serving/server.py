@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -59,7 +60,7 @@ def serve(name: str, alias: str = "champion", options: Options | None = None) ->
     options = options or Options()
     logs.configure(options.log)
     keys = _keys(options)
-    listening = _listen(options.host, options.port)
+    listening = _listen(options)
     # MLflow's own default tries for minutes: a server whose registry is gone has a last good release to answer with.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -78,7 +79,12 @@ def serve(name: str, alias: str = "champion", options: Options | None = None) ->
     with listening:
         server = Server(_settings(app, options), service, options.drain_seconds)
         with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listening])
+            try:
+                server.run(sockets=[listening])
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                raise _taken(options, error) from error
             if not server.started:
                 raise EvergreenError(f"the server of {name} did not start; the lines above say why")
     if traces:
@@ -110,14 +116,29 @@ def _settings(app: Any, options: Options) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Before anything is loaded; left to uvicorn, a taken port is a log line and an exit code of its own."""
+def _listen(options: Options) -> socket.socket:
+    """The address, taken before anything is loaded: left to uvicorn, a taken port is an exit code of its own.
+
+    Nobody is let in before uvicorn does it: who comes while the model is loaded is refused at once, and can go elsewhere,
+    where the kernel's queue would keep him waiting.
+    """
+    host, port = options.host, options.port
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
-        )
+        if os.name == "posix":
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if taken.family == socket.AF_INET6:
+            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        taken.bind((host, port))
+        return taken
     except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; name another --port") from error
+        taken.close()
+        raise _taken(options, error) from error
+
+
+def _taken(options: Options, error: OSError) -> UserError:
+    what = error.strerror or error
+    return UserError(f"cannot listen on {options.host}:{options.port}: {what}; name another --port")
 
 
 def _keys(options: Options) -> Keys | None:

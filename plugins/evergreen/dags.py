@@ -9,8 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 
+from evergreen.approval import approval
+from evergreen.assets import champion_alias, schedule_of
 from evergreen.operators import (
     FINISH,
     START,
@@ -23,11 +25,14 @@ from evergreen.operators import (
     WorkersOperator,
 )
 from evergreen.params import defaults, trigger_form
+from evergreen.pool import POOL
 from mlops import config as pipeline_file
 from mlops.config import PipelineConfig
 from mlops.flow import TRIALS, Step, steps_of
 
 LIGHT, HEAVY, WHOLE = timedelta(hours=1), timedelta(hours=12), timedelta(hours=24)
+# What trains waits for its turn here: the pool's slots are the GPUs, the queue's workers the machines that have them.
+GPU = {"pool": POOL, "queue": POOL}
 # An Airflow task may die of what is not its step's fault: a lost worker, a service that was away for a moment.
 RETRIES = {
     "retries": 1,
@@ -64,10 +69,10 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
         dag_id=f"retrain_{config.name}",
         description=f"Retrains {config.name} ({config.task})",
         doc_md=_document(path, config),
-        schedule=_schedule(config.schedule),
+        schedule=schedule_of(config),
         catchup=False,
         max_active_runs=1,
-        dagrun_timeout=WHOLE,
+        dagrun_timeout=WHOLE + timedelta(hours=config.approval_hours),
         default_args=RETRIES,
         params=trigger_form(config),
         tags=["evergreen", config.task],
@@ -80,7 +85,12 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
             execution_timeout=LIGHT,
             doc_md="Pin everything.",
         )
-        tasks = [task for before, step in pairwise((None, *steps_of(config))) for task in _airflow_tasks(step, before)]
+        tasks = [
+            task
+            for before, step in pairwise((None, *steps_of(config)))
+            for task in _airflow_tasks(step, before, config.name)
+        ]
+        tasks.append(approval(config.name, config.approval_hours, LIGHT))
         finish = FinishOperator(task_id=FINISH, execution_timeout=LIGHT, doc_md="Reports, MLflow, the summary.")
         # One after the other although evaluate_champion could run beside fine_tune: the memory of one model at a time,
         # and no latency measured while another step takes the cores.
@@ -92,15 +102,18 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
     return dag
 
 
-def _airflow_tasks(step: Step, before: Step | None) -> list[Any]:
+def _airflow_tasks(step: Step, before: Step | None, name: str) -> list[Any]:
     """The Airflow tasks of one step; a search has its workers before it."""
     earlier = before.name if before else None
+    where = GPU if step.name == "fine_tune" else {}
     task = (ValidateOperator if step.name == "validate" else StepOperator)(
         task_id=step.name,
         step_name=step.name,
         before=earlier,
         execution_timeout=HEAVY if step.loads_model else LIGHT,
         doc_md=step.doc,
+        outlets=[champion_alias(name)] if step.name == "promote" else [],
+        **where,
     )
     if step.name != "tune":
         return [task]
@@ -111,16 +124,9 @@ def _airflow_tasks(step: Step, before: Step | None) -> list[Any]:
         doc_md="How many workers share the trials.",
     )
     trials = TrialsOperator.partial(
-        task_id=TRIALS.name, before=earlier, execution_timeout=HEAVY, doc_md=TRIALS.doc
+        task_id=TRIALS.name, before=earlier, execution_timeout=HEAVY, doc_md=TRIALS.doc, **GPU
     ).expand(worker=workers.output)
     return [workers, trials, task]
-
-
-def _schedule(text: str | None) -> CronTriggerTimetable | str | None:
-    """Cron in UTC. Without a start date and with nothing to run at once, unpausing a DAG never starts a surprise run."""
-    if text is None or text == "@once":
-        return text
-    return CronTriggerTimetable(text, timezone="UTC", run_immediately=timedelta(0))
 
 
 def broken_dag(path: Path, faults: str, taken: set[str]) -> DAG:
@@ -133,6 +139,11 @@ def broken_dag(path: Path, faults: str, taken: set[str]) -> DAG:
     return dag
 
 
+def _watched(config: PipelineConfig) -> str:
+    every = config.data.watch
+    return f", which new files at the source give (looked for every {every:g} s)" if every else ""
+
+
 def _document(path: Path, config: PipelineConfig) -> str:
     steps = "\n".join(f"| `{step.name}` | {step.doc} |" for step in steps_of(config))
     source = config.data.source or config.data.splits
@@ -141,6 +152,9 @@ def _document(path: Path, config: PipelineConfig) -> str:
 Keeps a model for **{config.task}** fresh, as `pipelines/{path.name}` says: labelled text from `{source}`, fine-tuned from
 `{config.model.base}`. A candidate is registered when {config.gate.metric} reaches {config.gate.floor:g} and is not more than
 {config.gate.margin:g} below the champion on the same rows; promotion: {config.promote}.
+
+It starts by hand, by its cron, and by an event of the asset `evergreen://data/{config.name}`{_watched(config)}. A promotion is an
+event of `evergreen://champion/{config.name}`.
 
 | step | |
 |---|---|

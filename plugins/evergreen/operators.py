@@ -17,6 +17,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
 from evergreen import params
+from evergreen.approval import APPROVAL
+from evergreen.assets import promoted_facts, tell_promotion
 from evergreen.links import DATA_DOCS, DataDocsLink
 from evergreen.process import StepProcess
 from mlops import flow, pipeline
@@ -132,6 +134,7 @@ class StepOperator(BaseOperator):
             if isinstance(error, UserError):  # trying again would find the same
                 raise AirflowFailException(str(error)) from error
             raise
+        self._tell(context, config, run, result.output)
         return self._hand_over(ti, config, result, pipeline.stop(step, config, run, {step.output: result.output}))
 
     def on_kill(self) -> None:
@@ -143,8 +146,10 @@ class StepOperator(BaseOperator):
         told = self._child.cost if self._child is not None else None
         return Cost.model_validate(told) if told else self._spent.get(self.step_name)
 
-    def _link(self, ti: Any, output: Any) -> None:
-        """Says where a person reads more, for a step that has a place."""
+    def _tell(self, context: Any, config: PipelineConfig, run: Run, output: Any) -> None:
+        """Says where a person reads more, and whoever waits for it that it is there; for a step that has either."""
+        if self.step_name == "promote" and output.outcome == "promoted":
+            tell_promotion(context, config.name, promoted_facts(run, output))
 
     def _run(self, step: flow.Step, config: PipelineConfig, run: Run, values: Json) -> Result:
         if not step.loads_model:
@@ -159,14 +164,15 @@ class StepOperator(BaseOperator):
     def _hand_over(self, ti: Any, config: PipelineConfig, result: Result, stop: Stop | None) -> Any:
         output = result.output.model_dump(mode="json") if result.output is not None else None
         ti.xcom_push(FACTS, _facts(result, stop))
-        self._link(ti, result.output)
         if stop:
             log.info("%s: %s", stop.outcome, stop.reason)
         if stop and stop.outcome == "rejected":
             ti.xcom_push("return_value", output)
             raise AirflowFailException(f"rejected: {stop.reason}")
-        names = [entry.name for entry in steps_of(config)]
+        names = [*(entry.name for entry in steps_of(config)), APPROVAL]
         later = names[names.index(self.step_name) + 2 :] if stop else []
+        if self.step_name == "promote" and result.output.outcome != "awaiting_approval":
+            later = [APPROVAL]
         if later:
             ti.xcom_push("return_value", output)
             # All at once instead of one per turn of the scheduler; the next one skips itself and says why.
@@ -202,12 +208,11 @@ class ValidateOperator(StepOperator):
 
     operator_extra_links = (DataDocsLink(),)
 
-    def _link(self, ti: Any, output: Any) -> None:
+    def _tell(self, context: Any, config: PipelineConfig, run: Run, output: Any) -> None:
         from mlops.tracking import artifact_url
 
-        _, run = _opened(ti)
         address = artifact_url(run.mlflow_run_id, "data_docs/index.html")
-        ti.xcom_push(DATA_DOCS, address or f"file://{output.docs}")
+        context["ti"].xcom_push(DATA_DOCS, address or f"file://{output.docs}")
 
 
 def _type_of(value_name: str) -> str:
@@ -272,6 +277,9 @@ def _collected(ti: Any, config: PipelineConfig) -> tuple[Json, dict[str, float],
         values[step.output] = pipeline.typed(step.type, ti.xcom_pull(task_ids=step.name))
         seconds |= {TRIALS: sum(each["seconds"] for each in trials)} if trials else {}
         seconds[step.name] = facts["seconds"]
+        asked = ti.xcom_pull(task_ids=APPROVAL) if step.name == "promote" else None
+        if asked:
+            return values, seconds, Stop(asked["outcome"], asked["reason"]), ""
         if stop := facts["stop"]:
             verdicts = tuple(Verdict.model_validate(verdict) for verdict in stop["verdicts"])
             return values, seconds, Stop(stop["outcome"], stop["reason"], verdicts), ""

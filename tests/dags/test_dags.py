@@ -41,7 +41,7 @@ def dag(pipelines: Path, load_dags: Load) -> Any:
 
 def test_one_airflow_task_per_step_between_start_and_finish(dag: Any) -> None:
     names = [step.name for step in STEPS]
-    assert dag.task_ids == ["start", *names, "finish"]
+    assert dag.task_ids == ["start", *names, "approval", "finish"]
     assert dag.get_task("start").is_setup
     finish = dag.get_task("finish")
     assert finish.is_teardown
@@ -61,7 +61,9 @@ def test_every_step_comes_after_those_that_give_its_inputs(dag: Any) -> None:
 
 
 def test_schedule_and_limits_come_from_the_file(dag: Any) -> None:
-    assert dag.timetable.expression == "30 2 * * *"
+    assert dag.timetable.timetable.expression == "30 2 * * *"
+    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["evergreen://data/tickets"]
+    assert {task.task_id for task in dag.tasks if (task.pool, task.queue) == ("gpu", "gpu")} == {"fine_tune"}
     assert dag.catchup is False
     assert dag.max_active_runs == 1
     assert dag.tags == {"evergreen", "text-classification"}
@@ -84,6 +86,7 @@ def test_unpausing_starts_no_surprise_run(dag: Any) -> None:
 
 def test_the_trigger_form_has_types_and_the_files_defaults(dag: Any) -> None:
     form = {name: (dag.params.get_param(name).value, dag.params.get_param(name).schema) for name in dag.params}
+    by_place = {name: form.pop(name) for name in list(form) if "." in name}
     expected = {
         "force": (False, "boolean"),
         "epochs": (4, "integer"),
@@ -96,6 +99,16 @@ def test_the_trigger_form_has_types_and_the_files_defaults(dag: Any) -> None:
     assert form["promote"][1]["enum"] == ["approve-first", "auto", "approval"]
     assert form["epochs"][1]["minimum"] == 1
     assert all(schema["title"] and dag.params.get_param(name).description for name, (_, schema) in form.items())
+    # Every setting that is one value, drawn from the configuration's own schema and docstrings.
+    assert by_place["gate.margin"] == (
+        0.01,
+        {"type": "number", "minimum": 0, "maximum": 1, "title": "Margin", "section": "gate"},
+    )
+    assert by_place["train.patience"][1]["type"] == ["integer", "null"]
+    assert by_place["prepare.drop_label_issues"][0] is False
+    assert not {"gate.slices", "compress.target", "data.watch"} & set(by_place)
+    untold = [name for name in by_place if "of the pipeline file." in str(dag.params.get_param(name).description)]
+    assert untold == []
 
 
 def test_the_form_overrides_only_what_was_changed(pipelines: Path) -> None:
@@ -113,6 +126,7 @@ def test_the_form_overrides_only_what_was_changed(pipelines: Path) -> None:
     filled_in = {**given, "epochs": 2, "promote": "auto", "overrides": {"data.take": 0.6, "train.epochs": 3}}
     changed = chosen(str(path), filled_in, given)
     assert (changed.train.epochs, changed.promote, changed.data.take) == (2, "auto", 0.6)
+    assert chosen(str(path), {**given, "gate.margin": 0.02, "train.patience": 3}, given).gate.margin == 0.02
     with pytest.raises(ConfigError, match=r"data\.tke"):
         chosen(str(path), {"overrides": {"data.tke": 1}}, given)
 
@@ -165,7 +179,26 @@ def test_parsing_imports_nothing_heavy(folder: str, pipelines: Path, airflow_db:
     assert heavy == []
 
 
-def test_airflow_loads_no_file_of_ours_as_a_plugin(airflow_db: Path) -> None:
+def test_airflow_looks_for_plugins_in_one_file(airflow_db: Path) -> None:
     from airflow._shared.module_loading.file_discovery import find_path_from_directory
 
-    assert list(find_path_from_directory(ROOT / "plugins", ".airflowignore", "glob")) == []
+    found = find_path_from_directory(ROOT / "plugins", ".airflowignore", "glob")
+    assert list(found) == [str(ROOT / "plugins" / "evergreen_plugin.py")]
+
+
+def test_the_pool_is_made_where_it_is_missing_and_left_as_it_is(airflow_db: Path) -> None:
+    from airflow.jobs.job import Job
+    from airflow.models.pool import Pool
+    from evergreen.pool import POOL, on_starting
+
+    on_starting(object())  # a task, which must not ask the database
+    assert Pool.get_pool(POOL) is None
+    on_starting(Job())
+    made = Pool.get_pool(POOL)
+    assert made is not None
+    assert made.slots == 1
+    Pool.create_or_update_pool(POOL, 4, "ours", include_deferred=False)
+    on_starting(Job())
+    kept = Pool.get_pool(POOL)
+    assert kept is not None
+    assert kept.slots == 4

@@ -75,7 +75,7 @@ def test_promoted_then_skipped_then_not_better(retrains: Retrains) -> None:
     from mlops import registry
 
     run = retrains.run()
-    assert states(run) == dict.fromkeys(["start", *NAMES, "finish"], "success")
+    assert states(run) == {**dict.fromkeys(["start", *NAMES, "finish"], "success"), "approval": "skipped"}
     assert str(run.state) == "success"
     first = summary(run)
     assert first["outcome"] == "promoted"
@@ -90,7 +90,7 @@ def test_promoted_then_skipped_then_not_better(retrains: Retrains) -> None:
     assert str(run.state) == "success"
     assert states(run) == {
         **dict.fromkeys(["start", "source", "validate", "prepare", "finish"], "success"),
-        **dict.fromkeys(NAMES[3:], "skipped"),
+        **dict.fromkeys([*NAMES[3:], "approval"], "skipped"),
     }
     assert summary(run)["outcome"] == "skipped"
     assert f"version {champion.version}" in summary(run)["reason"]
@@ -98,7 +98,7 @@ def test_promoted_then_skipped_then_not_better(retrains: Retrains) -> None:
     run = retrains.run(overrides={"train.seed": 14})  # as good as the champion, which is no gain beyond margin 0
     assert str(run.state) == "success", summary(run)
     assert summary(run)["outcome"] in ("held", "inconclusive")
-    late = NAMES[NAMES.index("gate") + 1 :]
+    late = [*NAMES[NAMES.index("gate") + 1 :], "approval"]
     assert {states(run)[name] for name in late} == {"skipped"}
     assert states(run)["gate"] == states(run)["finish"] == "success"
     assert registry.champion("tiny") == champion
@@ -113,7 +113,7 @@ def test_rejected_data_fails_without_a_retry_and_says_why(
     assert states(run) == {
         **dict.fromkeys(["start", "source", "finish"], "success"),
         "validate": "failed",
-        **dict.fromkeys(NAMES[2:], "upstream_failed"),
+        **dict.fromkeys([*NAMES[2:], "approval"], "upstream_failed"),
     }
     assert tries(run, "validate") == 1
     found = summary(run)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +15,19 @@ from pathlib import Path
 import httpx
 import pytest
 from running import publish, serving
+from servers import free_port
+
+from mlops.serving.server import Options, _listen
+
+
+def test_nobody_waits_in_a_queue_before_it_can_answer(home: Path) -> None:
+    """While a model is loaded its port is taken and refuses at once."""
+    port = free_port(set())
+    taken = _listen(Options(port=port))
+    with taken, socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+        taken.listen()
+        assert client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_it_answers_writes_lines_and_ends_in_order(home: Path) -> None:

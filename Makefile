@@ -24,9 +24,9 @@ STAMP := $(VENV)/.evergreen-$(if $(TORCH_BACKEND),$(TORCH_BACKEND),default)
 # Set by some containers; it would make every process compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down test lint format lock clean
+.PHONY: help setup demo up stack secrets down test stack-test faults lint format lock clean
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make the environment in .venv, nothing else
 
@@ -44,11 +44,23 @@ demo: setup ## retrain the demo pipeline twice in real Airflow; ends with a tabl
 up: setup ## Airflow, MLflow and the prediction server; Ctrl-C stops all of it
 	@exec $(BIN)/python scripts/up.py
 
-down: ## stop what a crashed `make up` left behind
+stack: setup ## docker-compose.yml on this machine without Docker; Ctrl-C stops all of it
+	@exec $(BIN)/python scripts/stack.py
+
+secrets: setup ## passwords and keys of the stack into .env
+	@$(BIN)/python scripts/make_secrets.py
+
+down: ## stop what a crashed `make up` or `make stack` left behind
 	@$(BIN)/python scripts/down.py
 
 test: setup ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+stack-test: setup ## the main job on the stack, through Airflow's REST API
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m stack tests/stack/test_stack.py
+
+faults: setup ## a retrain on the stack while its parts are killed or fall silent (half an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m stack tests/stack/test_faults.py
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

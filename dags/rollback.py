@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from evergreen.rollback import names, rollback_dag
+from evergreen.pipelines import files
+from evergreen.rollback import rollback_dag
 
 FOLDER = Path(os.environ.get("EVERGREEN_PIPELINES") or Path(__file__).resolve().parent.parent / "pipelines")
 
-dag = rollback_dag(names(FOLDER))
+dag = rollback_dag(files(FOLDER))

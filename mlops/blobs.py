@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import time
 import uuid
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 from urllib.parse import unquote, urlparse
 
 from mlops.errors import UserError
+
+log = logging.getLogger("evergreen")
+
+
+class Stat(NamedTuple):
+    """What a listing tells of a key. age: seconds since it was written or touched. size: bytes."""
+
+    age: float
+    size: int
 
 
 class Blobs(Protocol):
@@ -41,8 +51,13 @@ class Blobs(Protocol):
         """Keys below a prefix that ends in "/", sorted."""
         ...
 
-    def ages(self, prefix: str) -> dict[str, float]:
-        """Seconds since each key below a prefix was written; what an ended process did not finish writing counts too."""
+    def stats(self, prefix: str) -> dict[str, Stat]:
+        """Every key below a prefix; what an ended process did not finish writing counts too."""
+        ...
+
+    def touch(self, key: str) -> bool:
+        """Makes a key as young as one just written, its bytes untouched; False, and nothing made, where there is
+        none."""
         ...
 
     def remove(self, key: str) -> None:
@@ -82,11 +97,19 @@ class LocalBlobs:
 
     def write(self, key: str, data: bytes) -> None:
         path, temporary = self._stage(key)
-        with temporary.open("wb") as file:
+        with self._opened(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+    @staticmethod
+    def _opened(temporary: Path) -> BinaryIO:
+        try:
+            return temporary.open("wb")
+        except FileNotFoundError:  # somebody took the last file out of the folder, and the folder with it
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            return temporary.open("wb")
 
     def create(self, key: str, data: bytes) -> bool:
         path, temporary = self._stage(key)
@@ -101,7 +124,11 @@ class LocalBlobs:
 
     def upload(self, key: str, path: Path) -> None:
         target, temporary = self._stage(key)
-        shutil.copyfile(path, temporary)
+        try:
+            shutil.copyfile(path, temporary)
+        except FileNotFoundError:
+            temporary.parent.mkdir(parents=True, exist_ok=True)  # as in _opened
+            shutil.copyfile(path, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -120,22 +147,41 @@ class LocalBlobs:
             if path.is_file() and not path.name.startswith(".")
         )
 
-    def ages(self, prefix: str) -> dict[str, float]:
+    def stats(self, prefix: str) -> dict[str, Stat]:
         now, found = time.time(), {}
         for path in self._path(prefix).rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # somebody else's, finished meanwhile
                 if path.is_file():
-                    found[path.relative_to(self.root).as_posix()] = now - path.stat().st_mtime
+                    seen = path.stat()
+                    found[path.relative_to(self.root).as_posix()] = Stat(now - seen.st_mtime, seen.st_size)
         return found
+
+    def touch(self, key: str) -> bool:
+        try:
+            os.utime(self._path(key))
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # another user's, to read only: it is there, and its owner renews it
+            log.debug("%s cannot be touched", key)
+        return True
 
     def remove(self, key: str) -> None:
         path = self._path(key)
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or gone: an artifact's folder goes with its last file
-            path.parent.rmdir()
+        for folder in path.parents:  # an artifact's folder goes with its last file
+            if not _of_an_artifact(folder.relative_to(self.root)):
+                break  # and no other: somebody may be about to write there
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or gone
+                break
 
     def local(self, key: str) -> Path | None:
         return self._path(key)
+
+
+def _of_an_artifact(folder: Path) -> bool:
+    return len(folder.parts) > 1 and len(folder.parts[1]) == 64
 
 
 def open_blobs(uri: str) -> Blobs:

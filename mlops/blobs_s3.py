@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlops.blobs import Stat
 from mlops.errors import StoreError, UserError
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
@@ -112,15 +113,27 @@ class S3Blobs:
         return sorted(self._listed(prefix))
 
     def _listed(self, prefix: str) -> dict[str, Any]:
-        """When each key was written."""
+        """What S3 says of each key."""
         cut = len(self.prefix) + 1 if self.prefix else 0
         with self._telling(prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(prefix))
-            return {entry["Key"][cut:]: entry["LastModified"] for page in pages for entry in page.get("Contents", [])}
+            return {entry["Key"][cut:]: entry for page in pages for entry in page.get("Contents", [])}
 
-    def ages(self, prefix: str) -> dict[str, float]:
+    def stats(self, prefix: str) -> dict[str, Stat]:
         now = datetime.datetime.now(datetime.UTC)
-        return {key: (now - written).total_seconds() for key, written in self._listed(prefix).items()}
+        return {
+            key: Stat((now - entry["LastModified"]).total_seconds(), int(entry["Size"]))
+            for key, entry in self._listed(prefix).items()
+        }
+
+    def touch(self, key: str) -> bool:
+        place = {"Bucket": self.bucket, "Key": self._key(key)}
+        try:
+            with self._telling(key):  # S3 has no other way to renew a date, and refuses a copy that changes nothing
+                self.client.copy_object(**place, CopySource=place, MetadataDirective="REPLACE")
+        except KeyError:
+            return False
+        return True
 
     def remove(self, key: str) -> None:
         with self._telling(key):

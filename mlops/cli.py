@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"evergreen {__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    top.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)  # of what Airflow starts
     sub = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, run: Command, help: str) -> argparse.ArgumentParser:
@@ -79,14 +80,15 @@ def parser() -> argparse.ArgumentParser:
     _serve_options(serve)
     for command in (*_versions(add), _keys(sub.add_parser("keys", help="add, list, remove: API keys of the server"))):
         as_json(command)
-    as_json(_moves(add))
+    for command in _moves(add):
+        as_json(command)
     doctor = add("doctor", commands.doctor, "what this machine and these settings can do")
     as_json(doctor)
     return top
 
 
-def _moves(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """The one that tells what it found is given back, for its options."""
+def _moves(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    """Those that tell what they found are given back, for their options."""
     from mlops import commands_registry
 
     promote = add("promote", commands_registry.promote, "let a registered version serve")
@@ -104,7 +106,18 @@ def _moves(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> argpa
     reconcile.add_argument("--dry-run", action="store_true", help="only tell; exit 1 where there is something to mend")
     young = "what looks unfinished and is younger may be somebody's work and is left alone (24)"
     reconcile.add_argument("--older-than", type=float, default=24.0, metavar="HOURS", help=young)
-    return reconcile
+    return [reconcile, _gc(add)]
+
+
+def _gc(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    from mlops import commands_registry
+
+    gc = add("gc", commands_registry.gc, "remove what no release, no ledger entry and no recent retrain needs")
+    gc.add_argument("--keep", type=int, default=5, metavar="N", help="the last N versions of each model stay (5)")
+    stays = "what served, was made or was used within D days stays; so do champion, previous and candidate (90)"
+    gc.add_argument("--days", type=float, default=90.0, metavar="D", help=stays)
+    gc.add_argument("--dry-run", action="store_true", help="only tell")
+    return gc
 
 
 def _versions(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
@@ -196,6 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = _own_stdout()
     try:
         _prepare_process()
+        if options.end_with_parent:
+            from mlops.process import die_with_parent
+
+            die_with_parent()
         result, code = options.run(options)
         if result is not None:
             print(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False), file=out, flush=True)

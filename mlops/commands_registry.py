@@ -1,4 +1,5 @@
-"""What the commands about registered versions do: releases, promote, rollback, reconcile. (result for stdout, exit code)"""
+"""What the commands about registered versions do: releases, promote, rollback, reconcile, gc. (result for stdout,
+exit code)"""
 
 from __future__ import annotations
 
@@ -92,3 +93,13 @@ def reconcile(options: argparse.Namespace) -> Answer:
         return f"in order: {', '.join(models) or 'no models yet'}", 0
     head = ["model", "what", "found", "would be" if options.dry_run else "done"]
     return grid([head, *([each.model, each.kind, each.found, each.repair] for each in found)], indent=""), code
+
+
+def gc(options: argparse.Namespace) -> Answer:
+    """Removes what the retention rule lets go, and tells the bytes by kind; with --dry-run what it would."""
+    from mlops.reports.table import grid
+    from mlops.retention.collect import collect, render
+    from mlops.retention.rule import Rule
+
+    found = collect(Rule(options.keep, options.days), options.dry_run)
+    return found if options.json else render(found, grid), 0

@@ -37,11 +37,12 @@ class _Side(NamedTuple):
 
 
 def compare(name: str, a: str, b: str, config: PipelineConfig | None = None) -> dict[str, Any]:
-    """What version b gains over version a, JSON-safe. a, b: numbers or aliases. config: score both again on the test rows of
-    this pipeline's data as it is now; without one the rows that both were judged on when they came are compared.
+    """What version b gains over version a, JSON-safe. a, b: numbers or aliases. config: score both again on the test
+    rows of this pipeline's data as it is now; without one the rows that both were judged on when they came are
+    compared.
 
-    Raises NotFound for unknown versions, UserError where tasks or rows do not fit, Rejected where the data of the pipeline
-    does not pass.
+    Raises NotFound for unknown versions, UserError where tasks or rows do not fit, Rejected where the data of the
+    pipeline does not pass.
     """
     one, other = registry.at(name, a), registry.at(name, b)
     _require_fit(one, other, config)
@@ -123,15 +124,15 @@ def _as_it_is_now(config: PipelineConfig) -> Snapshot:
 
     base, raw = pin(config.model.base), source(config)
     verdict = validate(config, raw, base, raw.parent_sha256)
-    # prepare publishes which rows are test rows for good, which is a retrain's business: under a name that no pipeline can
-    # have nobody reads it. The book that the rows are split by is pinned in the raw snapshot.
+    # prepare publishes which rows are test rows for good, which is a retrain's business: under a name that no
+    # pipeline can have nobody reads it. The book that the rows are split by is pinned in the raw snapshot.
     aside = config.model_copy(update={"name": f"{config.name}.compare"})
     return prepare(aside, raw, verdict, base)
 
 
 def _outputs(task: Task, before: _Side, after: _Side, labels: Sequence[str]) -> tuple[str, ...]:
-    """What the metric averages over: the labels of the data in their order, the outputs of both models, and what else the
-    rows' labels need."""
+    """What the metric averages over: the labels of the data in their order, the outputs of both models, and what else
+    the rows' labels need."""
     seen = {name for label in set(after.rows.labels) for name in task.label_names(label)}
     first = task.outputs(labels) if labels else ()
     return tuple(
@@ -191,6 +192,20 @@ def _sentence(before: str, after: str, gap: Difference, metric: str, units: str)
     if gap.low > 0 or gap.high < 0:
         return f"{after} is {'better' if gap.low > 0 else 'worse'} than {before}: {seen} on {gap.n:,} {units}"
     return f"no difference that {gap.n:,} {units} would show: {seen}; a drop of {gap.detectable:.4f} would show"
+
+
+def newer(name: str, than: str) -> str:
+    """What a version or alias is compared with where nobody says: the candidate, else the newest version that is
+    another.
+
+    Raises NotFound for a version that is not there, UserError where it is the only one.
+    """
+    there, first = registry.releases(name), registry.at(name, than).version
+    others = [row for row in there if row["state"] == "complete" and row["version"] != first]
+    waiting = [row for row in others if "candidate" in row["aliases"]]
+    if not others:
+        raise UserError(f"{name} has no version beside {first} to compare it with")
+    return str((waiting or others)[-1]["version"])
 
 
 def render(found: dict[str, Any]) -> str:

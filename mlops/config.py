@@ -17,6 +17,7 @@ from mlops.config_compress import CompressSection
 from mlops.config_data import DataSection, SplitSources
 from mlops.config_files import apply_overrides, locate, read_suite, read_yaml
 from mlops.config_gate import BASELINES, BaselineName, GateSection
+from mlops.config_notify import NotifyEntry
 from mlops.config_rollout import RolloutSection
 from mlops.config_train import ModelSection, TrainSection
 from mlops.config_tune import TuneSection
@@ -93,7 +94,7 @@ class PipelineConfig(Section):
 
     promote: auto lets what passed serve, approval waits for a person each time, approve-first only for the first champion.
     approval_hours: how long Airflow waits for that person with promote: approval; then the release is held. rollout: what
-    follows the first champion is tried on live requests before it serves.
+    follows the first champion is tried on live requests before it serves. notify: whom Airflow tells what a retrain came to.
     """
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
@@ -111,6 +112,7 @@ class PipelineConfig(Section):
     promote: Literal["approve-first", "auto", "approval"] = "approve-first"
     approval_hours: Annotated[float, Field(gt=0, le=720)] = 72.0
     rollout: RolloutSection | None = None
+    notify: tuple[NotifyEntry, ...] = ()
     schedule: str | None = None
     suite: Annotated[tuple[Expectation, ...], Field(json_schema_extra={"loader": True})] = ()
     behaviour: Annotated[tuple[BehaviourGroup, ...], Field(json_schema_extra={"loader": True})] = ()

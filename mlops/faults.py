@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,8 @@ def unknown(path: tuple[str, ...], value: Any, model: type[BaseModel]) -> str:
 def keys(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
     """The keys that a section at this path may have."""
     for part in path:
+        if part.isdigit():  # an entry of a list, whose kind the key before it gave
+            continue
         known = {field.alias or name: field for name, field in model.model_fields.items()}
         if part not in known:
             return []
@@ -30,6 +32,8 @@ def keys(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
             return ["train", "validation", "test"]
         if isinstance(kind, UnionType):  # a section that may be absent
             kind = next((each for each in get_args(kind) if each is not type(None)), kind)
+        if get_origin(kind) is tuple:
+            kind = get_args(kind)[0]
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return []
         model = kind

@@ -13,8 +13,9 @@ from mlops.errors import RegistryError
 from mlops.store import open_store
 
 # promote: a version serves. rollback: an earlier one serves again. repair: what serves was gone or not judged. hold: a version
-# waits or was turned down. approve: a person let one serve that waited; the promotion follows it.
-Action = Literal["promote", "rollback", "repair", "hold", "approve"]
+# waits or was turned down. approve: a person let one serve that waited; the promotion follows it. retire: retention removed
+# the version `from`, which did not serve.
+Action = Literal["promote", "rollback", "repair", "hold", "approve", "retire"]
 _WITNESS = "evergreen.ledger"  # the tag of a registered model that knows its ledger's newest entry
 
 
@@ -116,9 +117,20 @@ def waiting(known: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for entry in known:
         if entry["action"] == "hold":
             held[entry["to"]] = entry
-        elif entry["action"] == "promote":
-            held.pop(entry["to"], None)
+        elif entry["action"] in ("promote", "retire"):
+            held.pop(entry["to" if entry["action"] == "promote" else "from"], None)
     return held
+
+
+def retired(known: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The entry of every version that retention removed, or was about to remove when it was stopped."""
+    return {entry["from"]: entry for entry in known if entry["action"] == "retire"}
+
+
+def why_gone(known: Sequence[dict[str, Any]], version: str) -> str:
+    """In words, when and by which rule retention removed a version; nothing where it did not."""
+    entry = retired(known).get(version)
+    return f"version {version} was removed by retention at {entry['when']}: {entry['reason']}" if entry else ""
 
 
 def served_at(known: Sequence[dict[str, Any]], when: datetime.datetime) -> str | None:

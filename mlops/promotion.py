@@ -90,6 +90,8 @@ def earlier_of(name: str, to: str | None) -> str:
     """The version that a rollback goes to: the last that served before the present one, or `to` where that is one of them."""
     stack = standing(client(), name)
     earlier = stack[:-1]
+    if to is not None and to not in stack and (gone := ledger.why_gone(ledger.entries(name), to)):
+        raise UserError(f"{name} cannot go back to version {to}: {gone}; left are {', '.join(earlier) or 'none'}")
     if not earlier:
         raise UserError(f"{name} has no earlier release to go back to; served so far: {', '.join(stack) or 'none'}")
     target = earlier[-1] if to is None else to

@@ -16,7 +16,7 @@ from mlops.locks import lock
 from mlops.store import open_store
 from mlops.tracking import client
 from mlops.types import ArtifactRef, Release, Verdict, identity
-from mlops.uploads import link, remove_upload, upload
+from mlops.uploads import link, model_of, remove_upload, upload
 
 log = logging.getLogger("evergreen")
 
@@ -65,8 +65,10 @@ def at(name: str, which: str) -> Release:
     known = {str(entry.version): entry for entry in versions(api, name)}
     if version is None or version not in known:
         there = ", ".join(known) or "none"
+        gone = ledger.why_gone(ledger.entries(name), which)
         raise NotFound(
-            f"{name} has no version or alias {which!r}; versions: {there}; models: {', '.join(names()) or 'none'}"
+            f"{name} has no version or alias {which!r}{gone and f' ({gone})'}; versions: {there}; "
+            f"models: {', '.join(names()) or 'none'}"
         )
     if not complete(known[version]):
         what = "was never finished" if KEY in known[version].tags else "was registered by something else"
@@ -246,5 +248,6 @@ def remove_half(api: Any, name: str) -> None:
 def remove_version(api: Any, name: str, version: Any) -> None:
     """Deletes a version, and the files that were uploaded for it unless another version has the same."""
     api.delete_model_version(name, version.version)
-    if version.model_id and version.model_id not in {other.model_id for other in versions(api, name)}:
-        remove_upload(api, version.model_id)
+    model_id = model_of(version)
+    if model_id and model_id not in {model_of(other) for other in versions(api, name)}:
+        remove_upload(api, model_id)

@@ -44,6 +44,12 @@ class Settings:
         return found.rstrip("/") if found.startswith(("http://", "https://")) else None
 
     @property
+    def serve_url(self) -> str | None:
+        """Where people find the prediction server: EVERGREEN_SERVE_URL; none where it is not an http address."""
+        found = os.environ.get("EVERGREEN_SERVE_URL") or ""
+        return found.rstrip("/") if found.startswith(("http://", "https://")) else None
+
+    @property
     def mlflow_db(self) -> Path:
         return self.home / "mlflow" / "mlflow.db"
 

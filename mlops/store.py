@@ -76,15 +76,24 @@ class Store:
         data = _manifest_bytes(manifest)
         sha256 = hashlib.sha256(data).hexdigest()
         prefix = f"{kind}/{sha256}"
-        if not self.blobs.exists(f"{prefix}/{MANIFEST}"):
-            for name in manifest["files"]:
-                self.blobs.upload(f"{prefix}/{name}", folder / name)
-            self.blobs.write(f"{prefix}/{MANIFEST}", data)
+        if not self.blobs.touch(f"{prefix}/{MANIFEST}"):
+            self._upload(prefix, folder, manifest, data)
         size = sum(entry["size"] for entry in manifest["files"].values())
         return ArtifactRef(kind=kind, uri=self.blobs.uri(prefix), sha256=sha256, size_bytes=size)
 
+    def _upload(self, prefix: str, folder: Path, manifest: dict[str, Any], data: bytes) -> None:
+        missing = list(manifest["files"])
+        while missing:
+            for name in missing:
+                self.blobs.upload(f"{prefix}/{name}", folder / name)
+            self.blobs.write(f"{prefix}/{MANIFEST}", data)
+            # Retention may have been in the middle of removing the same content, which it had found unused.
+            there = self.blobs.stats(f"{prefix}/")
+            missing = [name for name in manifest["files"] if f"{prefix}/{name}" not in there]
+
     def exists(self, ref: ArtifactRef) -> bool:
-        return self.blobs.exists(f"{ref.kind}/{ref.sha256}/{MANIFEST}")
+        """Whether an artifact is there. Who asks is about to use it: retention counts its days from now."""
+        return self.blobs.touch(f"{ref.kind}/{ref.sha256}/{MANIFEST}")
 
     def fetch(self, ref: ArtifactRef) -> Path:
         """A local folder with the artifact's files, verified once per process; read-only by agreement.

@@ -156,7 +156,7 @@ def summarise(
         "verdicts": [_verdict(verdict) for verdict in _verdicts(values, selection, ending)],
         "snapshot": _snapshot(snapshot, values.get("data_verdict")) if snapshot else None,
         "tuning": _tuning(values.get("tuned")),
-        "variants": {name: _evaluation(entry, name) for name, entry in selection.evaluations.items()}
+        "variants": {name: evaluated(entry, name) for name, entry in selection.evaluations.items()}
         if selection
         else {},
         "compression": _compression(values.get("variants")),
@@ -183,7 +183,8 @@ def deciding_record(values: Mapping[str, Any]) -> dict[str, Any] | None:
     return read_record(ref) if ref else None
 
 
-def _evaluation(evaluation: Evaluation, variant: str) -> dict[str, Any]:
+def evaluated(evaluation: Evaluation, variant: str) -> dict[str, Any]:
+    """An evaluation as the summary has it."""
     keys = {"value", "low", "high", "n"}
     latency = evaluation.latency
     return {
@@ -198,14 +199,14 @@ def _candidate(evaluation: Evaluation | None, selection: Selection | None, model
     """The file that ships, or the fine-tuned weights where none does."""
     if selection and selection.chosen:
         variant = selection.chosen.variant
-        return _evaluation(selection.evaluations[variant], variant)
-    return _evaluation(evaluation, model.variant) if evaluation else None
+        return evaluated(selection.evaluations[variant], variant)
+    return evaluated(evaluation, model.variant) if evaluation else None
 
 
 def _champion(champion: Release | None, evaluation: Evaluation | None) -> dict[str, Any] | None:
     if champion is None:
         return None
-    scored = _evaluation(evaluation or champion.evaluation, champion.variant)
+    scored = evaluated(evaluation or champion.evaluation, champion.variant)
     return {"name": champion.name, "version": champion.version} | scored
 
 

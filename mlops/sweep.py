@@ -1,4 +1,5 @@
-"""What ended processes did not finish writing: artifacts without a manifest, temporary files, work folders."""
+"""What nobody will finish or read again in the store and on this machine: found by age, removed so that a crash is
+mended by doing it again."""
 
 from __future__ import annotations
 
@@ -6,12 +7,12 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlops import settings
-from mlops.blobs import Blobs
+from mlops.blobs import Blobs, Stat
 from mlops.store import MANIFEST, open_store
 
 log = logging.getLogger("evergreen")
@@ -22,45 +23,68 @@ _ARTIFACT = re.compile(r"[^/]+/[0-9a-f]{64}/.+")  # kind/sha256/file; the store 
 
 @dataclass(frozen=True)
 class Left:
-    """Something that nobody will finish. told: what it is and how old, for people."""
+    """Something that nobody will finish. told: what it is and how old, for people. size: bytes. path: where it lies
+    on this machine, if it does."""
 
     told: str
     remove: Callable[[], None]
+    size: int = 0
+    path: Path | None = None
 
 
-def unfinished(older_than_seconds: float) -> Iterator[Left]:
+def artifacts(stats: Mapping[str, Stat]) -> dict[str, list[str]]:
+    """The keys of each artifact, or of what is there of one, by kind/sha256."""
+    found: dict[str, list[str]] = {}
+    for key in stats:
+        if _ARTIFACT.fullmatch(key) and not _HALF.fullmatch(key.rpartition("/")[2]):
+            found.setdefault("/".join(key.split("/", 2)[:2]), []).append(key)
+    return found
+
+
+def unfinished(older_than_seconds: float, stats: Mapping[str, Stat] | None = None) -> Iterator[Left]:
     """What was last written so long ago: in the store, which is listed for it, and in this machine's cache.
 
     An artifact is there only with its manifest, which is written last: the files of one without it belong to nothing.
+    stats: of the whole store, where somebody has listed it already.
     """
-    store = open_store()
-    ages = store.blobs.ages("")
-    artifacts: dict[str, list[str]] = {}
-    for key in ages:
-        if _HALF.fullmatch(key.rpartition("/")[2]):
-            if ages[key] >= older_than_seconds:
-                yield _of_keys(store.blobs, [key], "half written", ages[key])
-        elif _ARTIFACT.fullmatch(key):
-            artifacts.setdefault("/".join(key.split("/", 2)[:2]), []).append(key)
-    for prefix, keys in artifacts.items():
-        age = min(ages[key] for key in keys)
-        if f"{prefix}/{MANIFEST}" not in keys and age >= older_than_seconds:
-            yield _of_keys(store.blobs, keys, f"{len(keys)} files without a manifest", age)
-    yield from _folders(settings.current().cache / "work", older_than_seconds)
+    blobs = open_store().blobs
+    stats = blobs.stats("") if stats is None else stats
+    for key, stat in stats.items():
+        if _HALF.fullmatch(key.rpartition("/")[2]) and stat.age >= older_than_seconds:
+            yield _of_keys(blobs, {key: stat}, "half written")
+    for prefix, keys in artifacts(stats).items():
+        found = {key: stats[key] for key in keys}
+        if f"{prefix}/{MANIFEST}" not in keys and min(stat.age for stat in found.values()) >= older_than_seconds:
+            yield _of_keys(blobs, found, f"{len(keys)} files without a manifest")
+    yield from folders(settings.current().cache / "work", older_than_seconds)
 
 
-def _of_keys(blobs: Blobs, keys: list[str], what: str, age: float) -> Left:
+def _of_keys(blobs: Blobs, stats: Mapping[str, Stat], what: str) -> Left:
     def remove() -> None:
-        for key in keys:
+        for key in stats:
             blobs.remove(key)
 
-    return Left(f"{blobs.uri(min(keys))}: {what}, {age / 3600:.0f} h old", remove)
+    age = min(stat.age for stat in stats.values())
+    return Left(
+        f"{blobs.uri(min(stats))}: {what}, {age / 3600:.0f} h old", remove, sum(stat.size for stat in stats.values())
+    )
 
 
-def _folders(root: Path, older_than_seconds: float) -> Iterator[Left]:
-    """Work folders of processes that were killed."""
-    for folder in sorted(root.glob("*")):
+def folders(root: Path, older_than_seconds: float, pattern: str = "*") -> Iterator[Left]:
+    """Entries of a folder in which nothing was written for so long, such as the work folders of processes that were
+    killed."""
+    for folder in sorted(root.glob(pattern)):
         paths = [folder, *folder.rglob("*")]
-        age = time.time() - max((path.stat().st_mtime for path in paths if path.exists()), default=time.time())
+        seen = [path.stat() for path in paths if path.exists()]
+        age = time.time() - max((each.st_mtime for each in seen), default=time.time())
         if age >= older_than_seconds:
-            yield Left(f"{folder}, {age / 3600:.0f} h old", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]
+            size = sum(path.stat().st_size for path in paths if path.is_file())
+            told = f"{folder}, {age / 3600:.0f} h old"
+            yield Left(told, lambda folder=folder: _remove(folder), size, folder)  # type: ignore[misc]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -41,8 +41,9 @@ def client() -> Any:
 def experiment(api: Any, name: str) -> str:
     """The id of the experiment of that name, made where there is none.
 
-    A server has a place for files. A database that is asked directly has none, and MLflow's own default is the folder that a
-    process happens to run in: the embedded one keeps them at home, one that machines share in the store that they share.
+    A server has a place for files. A database that is asked directly has none, and MLflow's own default is the folder
+    that a process happens to run in: the embedded one keeps them at home, one that machines share in the store that
+    they share.
     """
     found = api.get_experiment_by_name(name)
     if found is not None:
@@ -76,7 +77,8 @@ def log_progress(run_id: str, metrics: Mapping[str, float], step: int) -> None:
 
 
 def fail_run(run_id: str | None, reason: str, summary: Mapping[str, Any]) -> None:
-    """Ends a run that broke, with the reason and what its steps cost until then, that of the one that raised included."""
+    """Ends a run that broke, with the reason and what its steps cost until then, that of the one that raised
+    included."""
     if run_id is None:
         return
     api = client()
@@ -116,12 +118,22 @@ def finish_run(
     if run.champion and (address := compare_url(run, run_id)):
         api.set_tag(run_id, "evergreen.compare", address)
         note += f"\n\n[Compare with the champion, version {run.champion.version}]({address})"
+    if ways := _ways_out(run):
+        note += "\n\n" + " · ".join(f"[{name}]({address})" for name, address in ways.items())
+    if "prediction server" in ways:
+        api.set_tag(run_id, "evergreen.server", ways["prediction server"])
     if summary["release"]:
         api.set_tag(run_id, "evergreen.shipped", summary["release"]["variant"])
     api.set_tag(run_id, "evergreen.outcome", summary["outcome"])
     api.set_tag(run_id, "evergreen.reason", summary["reason"][:4000])
     api.set_tag(run_id, "mlflow.note.content", note)
     api.set_terminated(run_id, "FAILED" if summary["outcome"] == "rejected" else "FINISHED")
+
+
+def _ways_out(run: Run) -> dict[str, str]:
+    """Where a person goes on from MLflow's page of a run."""
+    found = {"Airflow run": run.airflow.get("url"), "prediction server": settings.current().serve_url}
+    return {name: address for name, address in found.items() if address}
 
 
 def _data_docs(api: Any, run_id: str, config: PipelineConfig, values: Mapping[str, Any]) -> None:
@@ -161,6 +173,18 @@ def version_url(name: str, version: str) -> str | None:
     return f"{where}/#/models/{name}/versions/{version}" if where else None
 
 
+def compare_versions_url(name: str, runs: Mapping[str, str | None]) -> str | None:
+    """MLflow's own page that compares registered versions; none where one of them came from no run, or with the same
+    exception.
+
+    runs: the run of each version, by its number.
+    """
+    where = settings.current().mlflow_url
+    if where is None or not all(runs.values()):
+        return None
+    return f"{where}/#/compare-model-versions?name={quote(json.dumps(name))}&runs={quote(json.dumps(dict(runs)))}"
+
+
 def compare_url(run: Run, run_id: str | None) -> str | None:
     """MLflow's own page that compares a retrain's run with the champion's; none without a champion, without a run of
     either, or without an MLflow server that a browser can reach.
@@ -183,7 +207,7 @@ def compare_url(run: Run, run_id: str | None) -> str | None:
 def _params(api: Any, run_id: str, config: PipelineConfig) -> None:
     from mlflow.entities import Param
 
-    values = config.model_dump(mode="json", by_alias=True, exclude={"suite", "behaviour", "root"})
+    values = config.model_dump(mode="json", by_alias=True, exclude={"suite", "behaviour", "root", "notify"})
     flat: dict[str, Any] = {}
     for section, entries in values.items():
         if isinstance(entries, dict):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +69,53 @@ def orphans(api: Any, name: str, older_than_seconds: float) -> list[str]:
     found = api.get_experiment_by_name(name)
     if found is None:
         return []
-    before, ids, page = (time.time() - older_than_seconds) * 1000, [], None
+    before = (time.time() - older_than_seconds) * 1000
+    ids = [
+        (model.creation_timestamp, model.model_id)
+        for model in models_of(api, found.experiment_id)
+        if UPLOAD in model.tags and _LINKS not in model.tags and model.creation_timestamp <= before
+    ]
+    return [model_id for _, model_id in sorted(ids)]
+
+
+def model_of(version: Any) -> str | None:
+    """The id of the model that a version was made from; none where it came from elsewhere.
+
+    MLflow's own database gives no model_id for a version: its source, models:/ID, has it.
+    """
+    source = str(version.source or "")
+    return version.model_id or (source.removeprefix("models:/") if re.fullmatch(r"models:/m-[^/]+", source) else None)
+
+
+def left_behind(api: Any, name: str, older_than_seconds: float) -> list[str]:
+    """Ids of models that became a version of a model which is gone by now."""
+    found = api.get_experiment_by_name(name)
+    if found is None:
+        return []
+    before = (time.time() - older_than_seconds) * 1000
+    there = api.search_model_versions(f"name = '{name}'")
+    used, left = {model_of(version) for version in there}, {(name, str(version.version)) for version in there}
+    return [
+        model.model_id
+        for model in models_of(api, found.experiment_id)
+        if UPLOAD in model.tags
+        and (links := {(link["name"], str(link["version"])) for link in json.loads(model.tags.get(_LINKS, "[]"))})
+        and all(each[0] == name for each in links)
+        and not links & left
+        and model.model_id not in used
+        and model.creation_timestamp <= before
+    ]
+
+
+def models_of(api: Any, experiment_id: str) -> Iterator[Any]:
+    """Every model that was logged in an experiment."""
+    page = None
     while True:
-        models = api.search_logged_models([found.experiment_id], page_token=page)
-        ids += [
-            (model.creation_timestamp, model.model_id)
-            for model in models
-            if UPLOAD in model.tags and _LINKS not in model.tags and model.creation_timestamp <= before
-        ]
+        models = api.search_logged_models([experiment_id], page_token=page)
+        yield from models
         page = models.token
         if not page:
-            return [model_id for _, model_id in sorted(ids)]
+            return
 
 
 def remove_upload(api: Any, model_id: str) -> None:

@@ -1,4 +1,4 @@
-"""`make down`: stops what `make up` runs or what a crashed one left; touches nothing else."""
+"""`make down`: stops what `make up` or `make stack` runs or what a crashed one left; touches nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
+from embedded import home
 from processes import alive, kill_all, leftovers, load_state, signal_all, state_file
 
 PATIENCE = 20.0
@@ -37,14 +39,23 @@ def clean() -> int:
 
 
 def main() -> int:
+    places = [home(), home() / "stack"]
+    stopped = [_stop(place) for place in places]
+    if not any(stopped):
+        print("nothing to stop")
+    return 0
+
+
+def _stop(place: Path) -> bool:
+    """What runs below a folder; False where nothing does."""
+    os.environ["EVERGREEN_HOME"] = str(place)
     running = load_state()
     if running is None:
-        print("nothing to stop")
-        return 0
+        return False
     was_alive = alive(running)
     count = clean()
-    print("stopped" if was_alive else f"cleaned up: {count} processes that a crashed `make up` had left")
-    return 0
+    print("stopped" if was_alive else f"cleaned up: {count} processes that a crash had left")
+    return True
 
 
 if __name__ == "__main__":

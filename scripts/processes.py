@@ -47,8 +47,8 @@ class Group:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._save()
 
-    def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        """Starts in a session of its own, killed by the kernel when this process ends; output to airflow/NAME.log."""
+    def start(self, name: str, command: list[str], environment: dict[str, str], user: str | None = None) -> None:
+        """Starts in a session of its own, killed by the kernel when this process ends; output to its log. user: to be."""
         with log_file(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
                 command,
@@ -57,6 +57,7 @@ class Group:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=user,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 (no other thread runs here)
             )
         self._save()

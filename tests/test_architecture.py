@@ -22,7 +22,8 @@ LAYERS = [
     {"config", "faults", "settings", "blobs", "store", "leases", "locks", "sweep", "signing", "statistics"},
     {"data", "expectations", "tasks", "training", "compression", "serving", "judgement", "rows", "scoring"}
     | {"judging", "looks", "records", "baselines", "behaviour", "rollouts"}
-    | {"tracking", "registry", "uploads", "ledger", "promotion", "rollback", "reconcile", "reports", "flow", "tuning", "cost"},
+    | {"tracking", "registry", "uploads", "ledger", "promotion", "rollback", "reconcile", "reports", "flow", "tuning", "cost"}
+    | {"retention"},
     {"steps"},
     {"pipeline", "summary", "doctor", "compare", "explain"},
     {"commands", "cli", "client", "__main__"},
@@ -124,6 +125,7 @@ def test_help_names_every_command() -> None:
         "promote",
         "rollback",
         "reconcile",
+        "gc",
         "doctor",
     ):
         assert re.search(rf"^    {name} ", done.stdout, re.M), name

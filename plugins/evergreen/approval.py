@@ -11,6 +11,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evergreen.assets import champion_alias, promoted_facts, tell_promotion
+from evergreen.notify import links_of, send
 from mlops.config import PipelineConfig
 from mlops.errors import Rejected, UserError
 from mlops.types import Promotion, Run
@@ -40,6 +41,9 @@ class ApprovalOperator(HITLOperator):
         release = promotion.release
         self.subject = f"May {release.name} version {release.version} serve?"
         self.body = _body(config, run, promotion)
+        # The gate report is written when the retrain has ended.
+        links = links_of(run, (release.name, release.version)) | {"gate report": None}
+        send(config, "awaiting_approval", _asked(config, promotion), links, context)
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -89,6 +93,19 @@ def decide(promotion: Promotion, approved: bool, who: str | None, reason: str, h
     except (UserError, Rejected) as error:
         raise AirflowFailException(str(error)) from error
     return {"outcome": "promoted", "reason": f"approved by {who}: {reason or 'no reason given'}", "who": who}
+
+
+def _asked(config: PipelineConfig, promotion: Promotion) -> dict[str, Any]:
+    """As much of a retrain's summary as there is before its end."""
+    from mlops.summary import evaluated
+
+    release = promotion.release
+    return {
+        "pipeline": config.name,
+        "reason": f"{promotion.reason}; without an answer within {config.approval_hours:g} hours it does not serve",
+        "candidate": evaluated(release.evaluation, release.variant),
+        "release": {"name": release.name, "version": release.version, "variant": release.variant},
+    }
 
 
 def _promotion(ti: Any) -> Promotion | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,11 +14,14 @@ from airflow.sdk import DAG
 
 from evergreen.approval import approval
 from evergreen.assets import champion_alias, schedule_of
+from evergreen.finish import FinishOperator
+from evergreen.notify import require_providers
 from evergreen.operators import (
     FINISH,
     START,
     BrokenOperator,
-    FinishOperator,
+    GateOperator,
+    PromoteOperator,
     StartOperator,
     StepOperator,
     TrialsOperator,
@@ -30,9 +34,17 @@ from mlops import config as pipeline_file
 from mlops.config import PipelineConfig
 from mlops.flow import TRIALS, Step, steps_of
 
+_OPERATORS: dict[str, type[StepOperator]] = {
+    "validate": ValidateOperator,
+    "gate": GateOperator,
+    "promote": PromoteOperator,
+}  # those with links
 LIGHT, HEAVY, WHOLE = timedelta(hours=1), timedelta(hours=12), timedelta(hours=24)
 # What trains waits for its turn here: the pool's slots are the GPUs, the queue's workers the machines that have them.
-GPU = {"pool": POOL, "queue": POOL}
+GPU: dict[str, Any] = {"pool": POOL, "queue": POOL}
+# KubernetesExecutor makes their pods from this template, with a GPU; other executors do not look at it.
+if os.environ.get("EVERGREEN_GPU_POD"):
+    GPU["executor_config"] = {"pod_template_file": os.environ["EVERGREEN_GPU_POD"]}
 # An Airflow task may die of what is not its step's fault: a lost worker, a service that was away for a moment.
 RETRIES = {
     "retries": 1,
@@ -53,6 +65,7 @@ def dags(folder: Path, fileloc: str) -> Iterator[DAG]:
             config = pipeline_file.load(path)
             if f"retrain_{config.name}" in taken:
                 raise ValueError(f"name: found {config.name!r}, which another pipeline file of {folder} has already")
+            require_providers(config)
             dag = retrain_dag(path, config)
             dag.validate()
         except Exception as error:  # whatever is wrong with one file must not hide the other pipelines
@@ -106,7 +119,7 @@ def _airflow_tasks(step: Step, before: Step | None, name: str) -> list[Any]:
     """The Airflow tasks of one step; a search has its workers before it."""
     earlier = before.name if before else None
     where = GPU if step.name == "fine_tune" else {}
-    task = (ValidateOperator if step.name == "validate" else StepOperator)(
+    task = _OPERATORS.get(step.name, StepOperator)(
         task_id=step.name,
         step_name=step.name,
         before=earlier,

@@ -1,4 +1,5 @@
-"""The Airflow tasks of a retrain: start, one per step, finish. Values between them are the design's types as JSON.
+"""The Airflow tasks of a retrain but the last: start and one per step. Values between them are the design's types as
+JSON.
 
 A step's XComs: "return_value" is its output (none where it has none), "facts" its seconds, whether it was reused, and
 either the stop after it or the error that ended it. Both are pushed before anything is raised: a failing task loses
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -19,15 +19,16 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, D
 from evergreen import params
 from evergreen.approval import APPROVAL
 from evergreen.assets import promoted_facts, tell_promotion
-from evergreen.links import DATA_DOCS, DataDocsLink
+from evergreen.links import DataDocsLink, GateReportLink, MlflowRunLink, VersionLink, tell
+from evergreen.notify import send
 from evergreen.process import StepProcess
 from mlops import flow, pipeline
 from mlops.config import PipelineConfig
-from mlops.cost.value import Cost, total
+from mlops.cost.value import Cost
 from mlops.errors import Rejected, UserError
 from mlops.flow import STEPS, steps_of
 from mlops.pipeline import Result, Stop
-from mlops.types import Run, Verdict
+from mlops.types import Run
 
 log = logging.getLogger("evergreen")
 
@@ -63,13 +64,18 @@ class StartOperator(BaseOperator):
 
     def execute(self, context: Any) -> Json:
         quiet_libraries()
-        filled_in = dict(context["params"])
+        filled_in, config = dict(context["params"]), None
         try:
             config = params.chosen(self.pipeline_path, filled_in, self.given)
             self._same_shape(config)
-            run = pipeline.start(config, force=bool(filled_in.get("force")), airflow=_airflow_facts(context))
-        except UserError as error:
-            raise AirflowFailException(str(error)) from error
+            run = pipeline.start(config, force=bool(filled_in.get("force")), airflow=airflow_facts(context))
+        except Exception as error:
+            final = isinstance(error, UserError)  # trying again would find the same
+            if config is not None and (final or context["ti"].try_number > self.retries):
+                _not_started(config, error, context)  # and `finish` will have nothing to tell it by
+            if final:
+                raise AirflowFailException(str(error)) from error
+            raise
         log.info("retrain %s, MLflow run %s", run.retrain_id, run.mlflow_run_id)
         return {"config": config.model_dump(mode="json", by_alias=True), "run": run.model_dump(mode="json")}
 
@@ -83,7 +89,13 @@ class StartOperator(BaseOperator):
             )
 
 
-def _airflow_facts(context: Any) -> dict[str, str]:
+def _not_started(config: PipelineConfig, error: Exception, context: Any) -> None:
+    summary = {"pipeline": config.name, "reason": f"start: {type(error).__name__}: {error}"}
+    send(config, "failed", summary, {"this Airflow run": airflow_facts(context)["url"]}, context)
+
+
+def airflow_facts(context: Any) -> dict[str, str]:
+    """dag_id, run_id and url of the Airflow run."""
     from airflow.sdk.configuration import conf
 
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
@@ -91,8 +103,8 @@ def _airflow_facts(context: Any) -> dict[str, str]:
     return {"dag_id": dag_id, "run_id": run_id, "url": f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}"}
 
 
-def _opened(ti: Any) -> tuple[PipelineConfig, Run]:
-    """What `start` pinned."""
+def opened(ti: Any) -> tuple[PipelineConfig, Run]:
+    """What `start` pinned: the settings and the retrain."""
     value = ti.xcom_pull(task_ids=START)
     return PipelineConfig.model_validate(value["config"]), Run.model_validate(value["run"])
 
@@ -122,7 +134,7 @@ class StepOperator(BaseOperator):
         ti = context["ti"]
         skip_if_ended(ti, self.before)
         step = flow.step_named(self.step_name)
-        config, run = _opened(ti)
+        config, run = opened(ti)
         try:
             result = self._run(step, config, run, _inputs(ti, step))
         except Rejected as error:
@@ -148,6 +160,13 @@ class StepOperator(BaseOperator):
 
     def _tell(self, context: Any, config: PipelineConfig, run: Run, output: Any) -> None:
         """Says where a person reads more, and whoever waits for it that it is there; for a step that has either."""
+        from mlops.tracking import artifact_url, run_url, version_url
+
+        if self.step_name == "gate":
+            report = artifact_url(run.mlflow_run_id, "gate_report.html")
+            tell(context["ti"], {MlflowRunLink: run_url(run.mlflow_run_id), GateReportLink: report})
+        if self.step_name == "promote":
+            tell(context["ti"], {VersionLink: version_url(output.release.name, output.release.version)})
         if self.step_name == "promote" and output.outcome == "promoted":
             tell_promotion(context, config.name, promoted_facts(run, output))
 
@@ -180,6 +199,18 @@ class StepOperator(BaseOperator):
         return output
 
 
+class GateOperator(StepOperator):
+    """`gate`, with links to the retrain's MLflow run and to its report, which is there once the retrain has ended."""
+
+    operator_extra_links = (MlflowRunLink(), GateReportLink())
+
+
+class PromoteOperator(StepOperator):
+    """`promote`, with a link to the registered version."""
+
+    operator_extra_links = (VersionLink(),)
+
+
 class TrialsOperator(StepOperator):
     """One worker of a study, mapped over as many as `tune.workers` says; `tune` after them gives the best."""
 
@@ -199,7 +230,7 @@ class WorkersOperator(BaseOperator):
 
     def execute(self, context: Any) -> list[int]:
         skip_if_ended(context["ti"], self.before)
-        config, _ = _opened(context["ti"])
+        config, _ = opened(context["ti"])
         return list(range(config.tune.workers if config.tune else 0))
 
 
@@ -212,7 +243,7 @@ class ValidateOperator(StepOperator):
         from mlops.tracking import artifact_url
 
         address = artifact_url(run.mlflow_run_id, "data_docs/index.html")
-        context["ti"].xcom_push(DATA_DOCS, address or f"file://{output.docs}")
+        tell(context["ti"], {DataDocsLink: address or f"file://{output.docs}"})
 
 
 def _type_of(value_name: str) -> str:
@@ -236,74 +267,6 @@ def _facts(result: Result | None = None, stop: Stop | None = None, cost: Cost | 
         "cost": cost.model_dump(mode="json") if cost else None,
         "stop": {"outcome": stop.outcome, "reason": stop.reason, "verdicts": verdicts} if stop else None,
     }
-
-
-class FinishOperator(BaseOperator):
-    """Writes down what the retrain came to, however it ended: reports, the MLflow run's end, the summary as its value."""
-
-    ui_color = "#d8ecd8"
-
-    def execute(self, context: Any) -> Json:
-        from mlops.reports.table import render
-        from mlops.summary import fail, finish
-
-        quiet_libraries()
-        ti = context["ti"]
-        config, run = _opened(ti)
-        values, seconds, ending, crash = _collected(ti, config)
-        if ending is None:
-            log.error("the retrain failed: %s", crash)
-            costs = _costs(ti, config)
-            return fail(config, run, pipeline.timed(seconds, costs), crash, costs)
-        summary = finish(config, run, values, seconds, ending, _costs(ti, config))
-        for line in render(summary).splitlines():
-            log.info("%s", line)
-        return summary
-
-
-def _collected(ti: Any, config: PipelineConfig) -> tuple[Json, dict[str, float], Stop | None, str]:
-    """Values and seconds of the steps that ran; how the retrain ended, or what broke it."""
-    values: Json = {}
-    seconds: dict[str, float] = {}
-    for step in steps_of(config):
-        facts: Mapping[str, Any] | None = ti.xcom_pull(task_ids=step.name, key=FACTS)
-        trials = _trials(ti) if step.name == "tune" else []
-        if facts is None and (errors := [each["error"] for each in trials if "error" in each]):
-            return values, seconds, None, f"{TRIALS}: {errors[0]}"
-        if facts is None:
-            return values, seconds, None, f"{step.name} ended without a result: it was killed, timed out or stopped"
-        if "error" in facts:
-            return values, seconds, None, f"{step.name}: {facts['error']}"
-        values[step.output] = pipeline.typed(step.type, ti.xcom_pull(task_ids=step.name))
-        seconds |= {TRIALS: sum(each["seconds"] for each in trials)} if trials else {}
-        seconds[step.name] = facts["seconds"]
-        asked = ti.xcom_pull(task_ids=APPROVAL) if step.name == "promote" else None
-        if asked:
-            return values, seconds, Stop(asked["outcome"], asked["reason"]), ""
-        if stop := facts["stop"]:
-            verdicts = tuple(Verdict.model_validate(verdict) for verdict in stop["verdicts"])
-            return values, seconds, Stop(stop["outcome"], stop["reason"], verdicts), ""
-    return values, seconds, None, "the last step ended without an outcome"
-
-
-def _costs(ti: Any, config: PipelineConfig) -> dict[str, Cost]:
-    """The cost of the steps that ran; that of a study's workers, who ran side by side, is their sum."""
-    found: dict[str, Cost] = {}
-    for step in steps_of(config):
-        if step.name == "tune":
-            workers = {str(n): each["cost"] for n, each in enumerate(_trials(ti)) if each.get("cost")}
-            found |= {TRIALS: total({n: Cost.model_validate(each) for n, each in workers.items()})} if workers else {}
-        facts = ti.xcom_pull(task_ids=step.name, key=FACTS) or {}
-        if facts.get("cost"):
-            found[step.name] = Cost.model_validate(facts["cost"])
-    return found
-
-
-def _trials(ti: Any) -> list[Json]:
-    """The facts of the workers of a study."""
-    found = ti.xcom_pull(task_ids=TRIALS, key=FACTS)
-    facts = [found] if isinstance(found, Mapping) else list(found or ())
-    return [dict(each) for each in facts if each]
 
 
 class BrokenOperator(BaseOperator):

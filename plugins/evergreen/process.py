@@ -1,4 +1,4 @@
-"""One step as `INTERPRETER -m mlops step NAME`, in a session of its own that ends with the Airflow task."""
+"""One step or command as `INTERPRETER -m mlops …`, in a session of its own that ends with the Airflow task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from mlops.errors import EvergreenError, Rejected, UserError
@@ -26,25 +26,27 @@ GRACE = 3.0
 KEPT_LINES = 12
 
 
-class StepProcess:
-    """A step in a process of its own.
+class Process:
+    """A call of `mlops` in a process of its own, whose answer is one JSON object.
 
+    name: what it is called in messages. command: the word that its own messages begin with. arguments: after `mlops`.
     interpreter: words of a command line, such as "/opt/gpu/bin/python" or "nice -n 10 python3"; by default what
-    EVERGREEN_PYTHON says, else the interpreter that runs Airflow. cost: what it said that it cost, also where `run` raises.
+    EVERGREEN_PYTHON says, else the interpreter that runs Airflow. cost: what it said that it cost, also where `run`
+    raises.
     """
 
-    def __init__(self, name: str, interpreter: str | None = None) -> None:
+    def __init__(self, name: str, command: str, arguments: Sequence[str], interpreter: str | None = None) -> None:
         words = shlex.split(interpreter or os.environ.get("EVERGREEN_PYTHON", "")) or [sys.executable]
-        self.name = name
-        self.command = [*words, "-m", "mlops", "step", name, "--die-with-parent"]
+        self.name, self._said = name, f"mlops {command}: "
+        self.command = [*words, "-m", "mlops", *arguments]
         self._alone = len(words) == 1
         self.cost: dict[str, Any] | None = None
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, handed: Mapping[str, Any]) -> dict[str, Any]:
-        """Hands over JSON, logs the step's stderr line by line as it comes, returns {"output", "seconds", "reused"}.
+        """Hands over JSON, logs stderr line by line as it comes, returns what stdout has.
 
-        Raises Rejected with the verdict (exit 3), UserError with the step's own words (exit 2), else EvergreenError.
+        Raises Rejected with the verdict (exit 3), UserError with the command's own words (exit 2), else EvergreenError.
         Whatever else ends this call, a timeout or a termination, ends the whole group first.
         """
         try:
@@ -60,9 +62,7 @@ class StepProcess:
                 errors="replace",
             )
         except OSError as error:
-            raise UserError(
-                f"step {self.name}: cannot start {self.command[0]!r}: {error}; see EVERGREEN_PYTHON"
-            ) from error
+            raise UserError(f"{self.name}: cannot start {self.command[0]!r}: {error}; see EVERGREEN_PYTHON") from error
         try:
             out, last = self._talk(self._process, json.dumps(handed))
         except BaseException:
@@ -128,17 +128,36 @@ class StepProcess:
             answer = None
         self.cost = answer.get("cost") if isinstance(answer, dict) else None
         if code == 2:
-            raise UserError(_own_words(said))
-        if code not in (0, 3):
+            raise UserError(self._own_words(said))
+        if code != 0 and not (code == 3 and isinstance(answer, dict) and "rejected" in answer):
             how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            raise EvergreenError(f"step {self.name}: {how}; its last words:\n{said}")
-        if not isinstance(answer, dict) or not answer.keys() & {"output", "rejected"}:
-            raise EvergreenError(f"step {self.name}: found {out[:200]!r} on stdout; allowed is one JSON object")
+            raise EvergreenError(f"{self.name}: {how}; its last words:\n{said}")
+        if not isinstance(answer, dict) or not self._whole(answer):
+            raise EvergreenError(f"{self.name}: found {out[:200]!r} on stdout; allowed is one JSON object")
         if code == 3:
             from mlops.types import Verdict
 
             raise Rejected(Verdict.model_validate(answer["rejected"]))
         return answer
+
+    def _whole(self, answer: dict[str, Any]) -> bool:
+        return bool(answer)
+
+    def _own_words(self, said: str) -> str:
+        """The message that the command ends with, without the log lines before it."""
+        _, found, message = said.rpartition(self._said)
+        return message if found else said
+
+
+class StepProcess(Process):
+    """A step in a process of its own: `run` takes {"config", "run", "values"} and gives {"output", "seconds",
+    "reused"}."""
+
+    def __init__(self, name: str, interpreter: str | None = None) -> None:
+        super().__init__(f"step {name}", "step", ["step", name, "--die-with-parent"], interpreter)
+
+    def _whole(self, answer: dict[str, Any]) -> bool:
+        return bool(answer.keys() & {"output", "rejected"})
 
 
 def _ended(pid: int) -> bool:
@@ -167,9 +186,3 @@ def _log_line(lines: queue.SimpleQueue[str], last: deque[str], timeout: float) -
         line = lines.get(timeout=timeout) if timeout else lines.get_nowait()
         log.info("%s", line.rstrip("\n"))
         last.append(line.rstrip("\n"))
-
-
-def _own_words(said: str) -> str:
-    """The message that `mlops step` ends with, without the log lines before it."""
-    _, found, message = said.rpartition("mlops step: ")
-    return message if found else said

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from evergreen.operators import quiet_libraries
+from evergreen.links import VersionLink, tell
+from evergreen.notify import send
+from evergreen.operators import airflow_facts, quiet_libraries
 from mlops import config as pipeline_file
 from mlops.commands import name_of
 from mlops.errors import Rejected, UserError
@@ -20,11 +21,12 @@ log = logging.getLogger("evergreen")
 
 _DOC = """\
 ### rollback
-Lets a version serve that served before. It is loaded and asked again in a clean process first (infra validation); where it does
-not answer as it did when it was judged, nothing is moved. Running servers swap to it within seconds, between two requests. Newer
-versions are not looked at: their files may be lost.
+Lets a version serve that served before. It is loaded and asked again in a clean process first (infra validation);
+where it does not answer as it did when it was judged, nothing is moved. Running servers swap to it within seconds,
+between two requests. Newer versions are not looked at: their files may be lost.
 
-The ledger has who asked for it and why: `mlops releases MODEL`. By hand: `mlops rollback MODEL --reason R [--to VERSION]`.
+The ledger has who asked for it and why: `mlops releases MODEL`. By hand: `mlops rollback MODEL --reason R [--to
+VERSION]`.
 """
 
 
@@ -32,9 +34,15 @@ class RollbackOperator(BaseOperator):
     """Moves a model's champion back. Its value: {"model", "version"}, the version that serves now."""
 
     ui_color = "#f4ecd8"
+    operator_extra_links = (VersionLink(),)
+
+    def __init__(self, *, files: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.files = dict(files)
 
     def execute(self, context: Any) -> dict[str, str]:
         from mlops.rollback import rollback
+        from mlops.tracking import version_url
 
         quiet_libraries()
         asked = context["params"]
@@ -44,22 +52,35 @@ class RollbackOperator(BaseOperator):
         except (UserError, Rejected) as error:  # trying again would find the same
             raise AirflowFailException(str(error)) from error
         log.info("%s is back at version %s", asked["model"], version)
+        tell(context["ti"], {VersionLink: version_url(asked["model"], version)})
+        self._notify(context, asked["model"], version, f"{asked['reason']} ({who or 'nobody named'})")
         return {"model": asked["model"], "version": version}
 
+    def _notify(self, context: Any, name: str, version: str, reason: str) -> None:
+        """Whom the model's pipeline file names, where there is one."""
+        from mlops import settings
+        from mlops.tracking import version_url
 
-def names(folder: Path) -> list[str]:
-    """What the pipeline files of a folder are called; those that cannot be read have a DAG that says so."""
-    found = []
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        if name not in self.files:
+            return
         try:
-            found.append(pipeline_file.load(path).name)
-        except Exception as error:  # whatever is wrong with one file must not take the rollback of the others
-            log.debug("%s: %s", path, error)
-    return sorted(set(found))
+            config = pipeline_file.load(self.files[name])
+        except UserError as error:  # it was changed since; the rollback is done
+            log.warning("notify: nobody is told: %s", error)
+            return
+        release = {"name": name, "version": version}
+        links = {
+            "this Airflow run": airflow_facts(context)["url"],
+            "model card": version_url(name, version),
+            "server": settings.current().serve_url,
+        }
+        send(config, "rolled_back", {"pipeline": name, "reason": reason, "release": release}, links, context)
 
 
-def rollback_dag(models: Sequence[str]) -> DAG:
-    """`rollback`: triggered by hand alone. models: what the form suggests; any other may be typed."""
+def rollback_dag(files: Mapping[str, str]) -> DAG:
+    """`rollback`: triggered by hand alone. files: pipeline files by name, which the form suggests; any other may be
+    typed."""
+    models = list(files)
     form = {
         "model": Param(
             models[0] if len(models) == 1 else None,
@@ -92,5 +113,5 @@ def rollback_dag(models: Sequence[str]) -> DAG:
         params=form,
         tags=["evergreen"],
     ) as dag:
-        RollbackOperator(task_id="rollback", execution_timeout=timedelta(minutes=45), doc_md=_DOC)
+        RollbackOperator(task_id="rollback", files=files, execution_timeout=timedelta(minutes=45), doc_md=_DOC)
     return dag

@@ -7,6 +7,7 @@ counts; `mlops.behaviour` asks the models.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -160,9 +161,16 @@ def load_behaviour(root: Path, task: Any, pipeline: Any) -> tuple[tuple[Behaviou
     return tuple(groups), faults
 
 
+@functools.lru_cache(maxsize=256)
+def _content(path: Path, _changed: int, _size: int) -> tuple[Any, list[str]]:
+    """Read once for all pipelines of a folder; nobody may write into it."""
+    return read_yaml(path, "behaviour cases")
+
+
 def _read(path: Path, named: str, task: Any, pipeline: Any) -> tuple[list[BehaviourGroup], list[str]]:
     try:
-        raw, twice = read_yaml(path, "behaviour cases")
+        written = path.stat()
+        raw, twice = _content(path, written.st_mtime_ns, written.st_size)
     except ConfigError as error:
         return [], [f"{named}: {fault}" for fault in error.faults]
     if not isinstance(raw, dict):

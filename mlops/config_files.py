@@ -10,8 +10,12 @@ import yaml
 
 from mlops.errors import ConfigError
 
+# libyaml's parser is ten times as fast, and a folder of pipelines is read each time that Airflow parses its DAGs. Not every
+# build of PyYAML has it.
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(_Safe):  # type: ignore[misc]
     """Notes keys that stand twice in one mapping: YAML lets the last one win and says nothing."""
 
     def __init__(self, text: str) -> None:
@@ -27,7 +31,8 @@ class _Loader(yaml.SafeLoader):
                     lines = f"lines {first[key.value]} and {line}"
                     self.twice.append(f"{key.value}: stands twice, on {lines}; keep one of them")
                 first.setdefault(key.value, line)
-        return super().construct_mapping(node, deep)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def read_yaml(path: Path, what: str) -> tuple[Any, list[str]]:

@@ -126,6 +126,7 @@ def compare_dag(pipelines: Mapping[str, str]) -> DAG:
         description="Two registered versions on the same test rows",
         doc_md=_DOC,
         schedule=None,
+        is_paused_upon_creation=False,  # it runs only when somebody asks
         catchup=False,
         max_active_runs=4,
         dagrun_timeout=timedelta(hours=6),

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, ParamsDict
 
 from evergreen.approval import approval
 from evergreen.assets import champion_alias, schedule_of
@@ -87,7 +87,6 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
         max_active_runs=1,
         dagrun_timeout=WHOLE + timedelta(hours=config.approval_hours),
         default_args=RETRIES,
-        params=trigger_form(config),
         tags=["evergreen", config.task],
     ) as dag:
         start = StartOperator(
@@ -112,6 +111,9 @@ def retrain_dag(path: Path, config: PipelineConfig) -> DAG:
         # However a retrain ends it is written down. on_failure_fail_dagrun would make `finish` the only task that decides
         # the run's state, and a failed retrain whose report was written would be green.
         finish.as_teardown(setups=start, on_failure_fail_dagrun=False)
+    # Now, for every Airflow task would copy the whole form when it is made; and past the check of its defaults, which are
+    # the pipeline file's own and checked when it was read: it takes longer than all the rest of fifty pipelines.
+    object.__setattr__(dag, "params", ParamsDict(trigger_form(config)))
     return dag
 
 

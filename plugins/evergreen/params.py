@@ -6,11 +6,13 @@ A setting is a field where it is one value: a number, a word, a switch. Lists an
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from airflow.sdk import Param
+from pydantic import BaseModel
 
 from mlops import config as pipeline_file
 from mlops.config import PipelineConfig
@@ -50,13 +52,19 @@ def settings(config: PipelineConfig) -> list[Setting]:
 
 def _of(values: Any, prefix: str, names: tuple[str, ...]) -> Iterator[Setting]:
     kind = type(values)
+    for name, schema, words in _described(kind):
+        place = prefix + name
+        if name in names and place not in _FIXED:
+            yield Setting(place, SHORT.get(place, place), getattr(values, name), schema, words)
+
+
+@functools.cache
+def _described(kind: type[BaseModel]) -> list[tuple[str, dict[str, Any], str]]:
+    """Name, schema and words of each field that a form can hold: once per class, for it takes longer than all the rest."""
     schemas = kind.model_json_schema(by_alias=False)["properties"]
     words = meanings(kind.__doc__ or "", tuple(kind.model_fields))
-    for name in names:
-        schema = _plain(schemas[name])
-        place = prefix + name
-        if schema is not None and place not in _FIXED:
-            yield Setting(place, SHORT.get(place, place), getattr(values, name), schema, words.get(name, ""))
+    plain = {name: _plain(schemas[name]) for name in kind.model_fields}
+    return [(name, schema, words.get(name, "")) for name, schema in plain.items() if schema is not None]
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -79,10 +79,10 @@ def test_up_comes_up_and_ctrl_c_leaves_nothing(home: Path) -> None:
         password = said.partition("password ")[2].split()[0]
         token = get(f"{address}/auth/token", {"username": "admin", "password": password})["access_token"]
         deadline = time.monotonic() + 60  # the files are parsed once more after the processor says that it is well
-        while len(dags := get(f"{address}/api/v2/dags", token=token)["dags"]) < 2 and time.monotonic() < deadline:
+        while len(dags := get(f"{address}/api/v2/dags", token=token)["dags"]) < 4 and time.monotonic() < deadline:
             time.sleep(0.5)
         paused = {dag["dag_id"]: dag["is_paused"] for dag in dags}
-        assert paused == {"retrain_news-topics": True, "rollback": False}
+        assert paused == {"retrain_news-topics": True, "compare": False, "maintenance": True, "rollback": False}
         addresses = {
             found.laddr for process in processes for found in process.net_connections() if found.status == "LISTEN"
         }

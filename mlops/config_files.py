@@ -37,8 +37,10 @@ class _Loader(_Safe):  # type: ignore[misc]
 
 def read_yaml(path: Path, what: str) -> tuple[Any, list[str]]:
     """(content, faults) of a YAML file; ConfigError where it cannot be read at all."""
+    text = ""
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        loader = _Loader(text)
         try:
             return loader.get_single_data(), loader.twice
         finally:
@@ -49,7 +51,19 @@ def read_yaml(path: Path, what: str) -> tuple[Any, list[str]]:
         ) from None
     # ValueError: what looks like a date and is none, such as 2024-13-45. RecursionError: thousands of brackets.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError(str(path), [f"cannot be read as YAML: {_words(text, error)}"]) from None
+
+
+def _words(text: str, error: Exception) -> str:
+    """What is wrong, with the line itself where it can be had: libyaml gives its number alone."""
+    if isinstance(error, yaml.YAMLError):
+        try:
+            yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as slower:
+            error = slower
+        except (RecursionError, ValueError):
+            pass
+    return " ".join(str(error).split())
 
 
 def read_suite(path: Path, named: str) -> tuple[list[Any], list[str]]:

@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import tiny_release
 
 from mlops import ledger, promotion, reconcile, registry
 from mlops.tracking import client
+from mlops.types import Release
 
 RACERS = 16
+
+
 # Each has a release of its own, judged against the champion that all of them saw; every fourth one is another's once more.
-_RACE = """
-import json, sys
-from mlops import promotion, registry
-from mlops.errors import EvergreenError
-from mlops.types import Release
-release = Release.model_validate_json(sys.stdin.readline())
-version = registry.register(release, {}, None).version
-try:
-    said = {"version": version, "fence": promotion.promote("tiny", version, "a race", "1")}
-except EvergreenError as error:
-    said = {"version": version, "lost": str(error), "code": error.exit_code}
-print(json.dumps(said))
-"""
+def race(environment: dict[str, str], release: str, start: Any, told: Any) -> None:
+    """One racer, in a process of its own."""
+    os.environ.update(environment)
+    from mlops.errors import EvergreenError
+
+    start.wait(300)
+    version = registry.register(Release.model_validate_json(release), {}, None).version
+    try:
+        told.put({"version": version, "fence": promotion.promote("tiny", version, "a race", "1")})
+    except EvergreenError as error:
+        told.put({"version": version, "lost": str(error), "code": error.exit_code})
+
+
+def raced(environments: list[dict[str, str]], releases: list[str]) -> list[dict[str, Any]]:
+    """What each racer said. They are forked from a process that has imported everything: all are off at the same moment."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlops.promotion", "mlops.reconcile", "mlflow.tracking"])
+    start, told = context.Barrier(RACERS), context.Queue()
+    arguments = zip(environments, releases, strict=True)
+    racers = [context.Process(target=race, args=(*each, start, told)) for each in arguments]
+    for racer in racers:
+        racer.start()
+    said = [told.get(timeout=500) for _ in racers]
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0] * RACERS
+    return said
 
 
 @pytest.fixture(params=["one machine", "postgres"])
@@ -51,32 +67,12 @@ def test_of_sixteen_one_is_champion_and_every_loser_says_why(place: str, home: P
     registry.register(tiny_release(seed=100), {}, None)
     promotion.promote("tiny", "1", "a test", None)
     releases = [tiny_release(seed=number - number % 4 // 3, replaces="1") for number in range(RACERS)]
-    racers = []
-    for number in range(RACERS):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        if place == "postgres":  # machines of their own: no file keeps them apart, one store is shared
-            environment |= {
-                "EVERGREEN_HOME": str(home / f"machine-{number}"),
-                "EVERGREEN_STORE": (home / "store").as_uri(),
-            }
-        command = [sys.executable, "-c", _RACE]
-        racers.append(
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=environment,
-            )
-        )
-    for racer, release in zip(racers, releases, strict=True):
-        assert racer.stdin is not None
-        racer.stdin.write(release.model_dump_json() + "\n")
-        racer.stdin.flush()  # all of them have theirs before the first is waited for
-    ended = [racer.communicate(timeout=500) for racer in racers]
-    assert all(out.strip() for out, _ in ended), [err[-1500:] for out, err in ended if not out.strip()][:2]
-    said = [json.loads(out.splitlines()[-1]) for out, _ in ended]
+    environments = [dict(os.environ) | {"OMP_NUM_THREADS": "1"} for _ in range(RACERS)]
+    if place == "postgres":  # machines of their own: no file keeps them apart, one store is shared
+        for number, environment in enumerate(environments):
+            environment["EVERGREEN_HOME"] = str(home / f"machine-{number}")
+            environment["EVERGREEN_STORE"] = (home / "store").as_uri()
+    said = raced(environments, [release.model_dump_json() for release in releases])
 
     winners = [entry for entry in said if "fence" in entry]
     losers = [entry for entry in said if "lost" in entry]

@@ -184,3 +184,18 @@ def test_what_a_task_does_not_take_is_said(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"data\.target: found 'multi'; text-ranking has targets of one kind only"):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [<b>x</b>\nc: 1", r"line 1, column 4: a: \[<b>x</b>"),
+        ("[" * 100_000, "cannot be read as YAML: "),
+        ("a: \x01", "#x0001"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        config.load(path)

@@ -1,15 +1,16 @@
 """The Airflow tasks of a retrain but the last: start and one per step. Values between them are the design's types as
 JSON.
 
-A step's XComs: "return_value" is its output (none where it has none), "facts" its seconds, whether it was reused, and
-either the stop after it or the error that ended it. Both are pushed before anything is raised: a failing task loses
-what it returns.
+A step's XComs: "return_value" is its output (none where it has none), "facts" its own seconds, when its task began and
+ended with it (seconds since 1970), whether it was reused, and either the stop after it or the error that ended it. Both
+are pushed before anything is raised: a failing task loses what it returns.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -128,8 +129,10 @@ class StepOperator(BaseOperator):
         self.before = before
         self._child: StepProcess | None = None
         self._spent: dict[str, Cost] = {}
+        self._began = 0.0
 
     def execute(self, context: Any) -> Any:
+        self._began = time.time()
         quiet_libraries()
         ti = context["ti"]
         skip_if_ended(ti, self.before)
@@ -139,10 +142,10 @@ class StepOperator(BaseOperator):
             result = self._run(step, config, run, _inputs(ti, step))
         except Rejected as error:
             stop = Stop("rejected", str(error), (error.verdict,))
-            ti.xcom_push(FACTS, _facts(stop=stop, cost=self._cost()))
+            ti.xcom_push(FACTS, self._facts(stop=stop, cost=self._cost()))
             raise AirflowFailException(f"rejected: {stop.reason}") from error
         except Exception as error:
-            ti.xcom_push(FACTS, _facts(cost=self._cost()) | {"error": f"{type(error).__name__}: {error}"})
+            ti.xcom_push(FACTS, self._facts(cost=self._cost()) | {"error": f"{type(error).__name__}: {error}"})
             if isinstance(error, UserError):  # trying again would find the same
                 raise AirflowFailException(str(error)) from error
             raise
@@ -182,7 +185,7 @@ class StepOperator(BaseOperator):
 
     def _hand_over(self, ti: Any, config: PipelineConfig, result: Result, stop: Stop | None) -> Any:
         output = result.output.model_dump(mode="json") if result.output is not None else None
-        ti.xcom_push(FACTS, _facts(result, stop))
+        ti.xcom_push(FACTS, self._facts(result, stop))
         if stop:
             log.info("%s: %s", stop.outcome, stop.reason)
         if stop and stop.outcome == "rejected":
@@ -197,6 +200,18 @@ class StepOperator(BaseOperator):
             # All at once instead of one per turn of the scheduler; the next one skips itself and says why.
             raise DownstreamTasksSkipped(tasks=later)
         return output
+
+    def _facts(self, result: Result | None = None, stop: Stop | None = None, cost: Cost | None = None) -> Json:
+        """cost: of a step without result."""
+        verdicts = [verdict.model_dump(mode="json") for verdict in stop.verdicts] if stop else []
+        cost = result.cost if result else cost
+        return {
+            "seconds": result.seconds if result else cost.seconds if cost else 0.0,
+            "clock": [self._began, time.time()],
+            "reused": bool(result and result.reused),
+            "cost": cost.model_dump(mode="json") if cost else None,
+            "stop": {"outcome": stop.outcome, "reason": stop.reason, "verdicts": verdicts} if stop else None,
+        }
 
 
 class GateOperator(StepOperator):
@@ -255,18 +270,6 @@ def _inputs(ti: Any, step: flow.Step) -> Json:
     names = (*step.inputs.values(), *step.optional.values())
     wanted = {name.partition(".")[0] for name in names} - {"run"}
     return {entry.output: ti.xcom_pull(task_ids=entry.name) for entry in STEPS if entry.output in wanted}
-
-
-def _facts(result: Result | None = None, stop: Stop | None = None, cost: Cost | None = None) -> Json:
-    """cost: of a step without result."""
-    verdicts = [verdict.model_dump(mode="json") for verdict in stop.verdicts] if stop else []
-    cost = result.cost if result else cost
-    return {
-        "seconds": result.seconds if result else cost.seconds if cost else 0.0,
-        "reused": bool(result and result.reused),
-        "cost": cost.model_dump(mode="json") if cost else None,
-        "stop": {"outcome": stop.outcome, "reason": stop.reason, "verdicts": verdicts} if stop else None,
-    }
 
 
 class BrokenOperator(BaseOperator):

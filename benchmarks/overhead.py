@@ -15,15 +15,19 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from overhead_homes import Home, bare, embedded, stack
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-from mlops.flow import STEPS
+from homes import Home, bare, embedded, stack  # noqa: E402
+
+from mlops.flow import STEPS  # noqa: E402
 
 ALLOWED = {"embedded": 1.0, "stack": 2.0}
 START = {False: 1.5, True: 4.0}
@@ -111,8 +115,6 @@ def at_once(home: Home, pipelines: list[str]) -> Json:
 
 def measured(where: str, place: Path, arguments: argparse.Namespace) -> Json:
     """Everything about one home."""
-    import subprocess
-
     pipelines, base, rows = prepared(place)
     file = written(pipelines, base, rows, "one")
     if where == "embedded":  # so that the prediction server has something to serve

@@ -23,7 +23,7 @@ class Airflow:
         while True:
             headers = {"Content-Type": "application/json"}
             if not place.startswith("/auth"):
-                headers["Authorization"] = f"Bearer {self._token or self._login()}"
+                headers["Authorization"] = f"Bearer {self.token()}"
             data = json.dumps(body).encode() if body is not None else None
             request = urllib.request.Request(self.address + place, data, headers, method=method)
             try:
@@ -45,6 +45,10 @@ class Airflow:
             "access_token"
         ]
         return self._token
+
+    def token(self) -> str:
+        """What a browser's cookie of this person holds."""
+        return self._token or self._login()
 
     def until_parsed(self, dag: str, seconds: float = 120) -> dict[str, Any]:
         """The DAG, once its file has been read."""

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evergreen.assets import champion_alias, promoted_facts, tell_promotion
 from evergreen.notify import links_of, send
+from evergreen.process import begin_task
 from mlops.config import PipelineConfig
 from mlops.errors import Rejected, UserError
 from mlops.types import Promotion, Run
@@ -34,6 +35,7 @@ class ApprovalOperator(HITLOperator):
         self.hours = hours
 
     def execute(self, context: Any) -> Any:
+        begin_task()
         promotion = _promotion(context["ti"])
         if promotion is None or promotion.outcome != "awaiting_approval":
             raise AirflowSkipException("nobody needs to be asked")
@@ -47,6 +49,7 @@ class ApprovalOperator(HITLOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        begin_task()
         answer = super().execute_complete(context, event)
         promotion = _promotion(context["ti"])
         assert promotion is not None

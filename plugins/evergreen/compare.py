@@ -11,8 +11,7 @@ from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from evergreen.links import ComparisonLink, tell
-from evergreen.operators import quiet_libraries
-from evergreen.process import Process
+from evergreen.process import Process, begin_task
 from mlops.commands import name_of
 from mlops.errors import UserError
 
@@ -44,7 +43,7 @@ class CompareOperator(BaseOperator):
         from mlops.compare import newer, render
         from mlops.reports.comparison import markdown
 
-        quiet_libraries()
+        begin_task()
         asked = context["params"]
         try:
             name = name_of(asked["model"])

@@ -12,7 +12,8 @@ from airflow.sdk import BaseOperator
 from evergreen.approval import APPROVAL
 from evergreen.links import GateReportLink, MlflowRunLink, tell
 from evergreen.notify import links_of, send
-from evergreen.operators import FACTS, TRIALS, Json, opened, quiet_libraries
+from evergreen.operators import FACTS, TRIALS, Json, opened
+from evergreen.process import begin_task
 from mlops import pipeline
 from mlops.config import PipelineConfig
 from mlops.cost.value import Cost, total
@@ -31,7 +32,7 @@ class FinishOperator(BaseOperator):
     operator_extra_links = (MlflowRunLink(), GateReportLink())
 
     def execute(self, context: Any) -> Json:
-        quiet_libraries()
+        begin_task()
         ti = context["ti"]
         config, run = opened(ti)
         summary = self._written_down(ti, config, run)

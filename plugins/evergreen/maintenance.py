@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, CronTriggerTimetable, Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from evergreen.operators import quiet_libraries
+from evergreen.process import begin_task
 from mlops.errors import UserError
 
 log = logging.getLogger("evergreen")
@@ -36,7 +36,7 @@ class CollectOperator(BaseOperator):
         from mlops.retention.collect import collect, render
         from mlops.retention.rule import Rule
 
-        quiet_libraries()
+        begin_task()
         asked = context["params"]
         try:
             found = collect(Rule(int(asked["keep"]), float(asked["days"])), bool(asked["dry_run"]))

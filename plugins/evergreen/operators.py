@@ -9,7 +9,6 @@ are pushed before anything is raised: a failing task loses what it returns.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +21,7 @@ from evergreen.approval import APPROVAL
 from evergreen.assets import promoted_facts, tell_promotion
 from evergreen.links import DataDocsLink, GateReportLink, MlflowRunLink, VersionLink, tell
 from evergreen.notify import send
-from evergreen.process import StepProcess
+from evergreen.process import StepProcess, begin_task
 from mlops import flow, pipeline
 from mlops.config import PipelineConfig
 from mlops.cost.value import Cost
@@ -36,17 +35,6 @@ log = logging.getLogger("evergreen")
 START, FINISH, FACTS = "start", "finish", "facts"
 TRIALS = flow.TRIALS.name
 Json = dict[str, Any]
-
-
-def quiet_libraries() -> None:
-    """No telemetry and no pickle from steps that run in the Airflow task's own process."""
-    for name, value in (
-        ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"),
-        ("GX_ANALYTICS_ENABLED", "false"),
-        ("HF_HUB_DISABLE_TELEMETRY", "1"),
-    ):
-        os.environ.setdefault(name, value)
 
 
 class StartOperator(BaseOperator):
@@ -64,7 +52,7 @@ class StartOperator(BaseOperator):
         self.tuned = tuned
 
     def execute(self, context: Any) -> Json:
-        quiet_libraries()
+        begin_task()
         filled_in, config = dict(context["params"]), None
         try:
             config = params.chosen(self.pipeline_path, filled_in, self.given)
@@ -133,7 +121,7 @@ class StepOperator(BaseOperator):
 
     def execute(self, context: Any) -> Any:
         self._began = time.time()
-        quiet_libraries()
+        begin_task()
         ti = context["ti"]
         skip_if_ended(ti, self.before)
         step = flow.step_named(self.step_name)

@@ -1,4 +1,4 @@
-"""One step or command as `INTERPRETER -m mlops …`, in a session of its own that ends with the Airflow task."""
+"""Processes of an Airflow task: its own, which ends with its supervisor, and that of a step, which ends with the task."""
 
 from __future__ import annotations
 
@@ -18,12 +18,35 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from mlops.errors import EvergreenError, Rejected, UserError
+from mlops.process import die_with_parent
 
 log = logging.getLogger("evergreen")
 
 # Airflow gives a task that it stops 5 s between SIGTERM and SIGKILL; the step's group must be gone by then.
 GRACE = 3.0
 KEPT_LINES = 12
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def begin_task() -> None:
+    """What every Airflow task of this project begins with: no telemetry, no pickle, and no life after its supervisor.
+
+    A task whose supervisor was killed would not notice before it has something to say; until then it would write beside
+    the task that Airflow starts in its place.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    # Not where a task runs in somebody's own process, as by `airflow dags test`.
+    if isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder):
+        die_with_parent()
 
 
 class Process:

@@ -12,7 +12,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from evergreen.links import VersionLink, tell
 from evergreen.notify import send
-from evergreen.operators import airflow_facts, quiet_libraries
+from evergreen.operators import airflow_facts
+from evergreen.process import begin_task
 from mlops import config as pipeline_file
 from mlops.commands import name_of
 from mlops.errors import Rejected, UserError
@@ -44,7 +45,7 @@ class RollbackOperator(BaseOperator):
         from mlops.rollback import rollback
         from mlops.tracking import version_url
 
-        quiet_libraries()
+        begin_task()
         asked = context["params"]
         who = getattr(context.get("dag_run"), "triggering_user_name", None)
         try:

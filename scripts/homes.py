@@ -1,23 +1,23 @@
-"""Airflow as `make up` and `make stack` start it, in a folder of its own, for the benchmark of what it adds."""
+"""Airflow as `make up` and `make stack` start it, in a folder of its own: for pictures, and to measure what it adds."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+from airflow_api import Airflow
 
-from airflow_api import Airflow  # noqa: E402
-
+SCRIPTS = Path(__file__).resolve().parent
 READY = "Ctrl-C stops everything"
 FACES = ("AIRFLOW", "MLFLOW", "SERVE")
 # A page of each that says 200 only when it can be used.
@@ -26,10 +26,11 @@ PAGES = {"AIRFLOW": "/", "MLFLOW": "/", "SERVE": "/readyz"}
 
 @dataclass
 class Home:
-    """A running home. pages: seconds from its start until each page answered."""
+    """A running home. pages: seconds from its start until each page answered. addresses: of Airflow, MLflow, server."""
 
     airflow: Airflow
-    pages: dict[str, float] = field(default_factory=dict)
+    addresses: dict[str, str]
+    pages: dict[str, float]
 
 
 def _answers(address: str) -> bool:
@@ -42,7 +43,7 @@ def _answers(address: str) -> bool:
 
 def _started(script: str, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as lines:
-        command = [sys.executable, str(ROOT / "scripts" / script)]
+        command = [sys.executable, str(SCRIPTS / script)]
         return subprocess.Popen(command, env=dict(environment), stdout=lines, stderr=lines, start_new_session=True)
 
 
@@ -55,7 +56,7 @@ def _until_ready(
         if process.poll() is not None or time.perf_counter() - began > 400:
             sys.exit(f"it did not come up:\n{log.read_text()[-3000:]}")
         for face in FACES:
-            if face not in pages and _answers(f"http://127.0.0.1:{ports[f'{face}_PORT']}{PAGES[face]}"):
+            if face not in pages and _answers(_addresses(ports)[face] + PAGES[face]):
                 pages[face] = time.perf_counter() - began
         time.sleep(0.2)
     pages["all well"] = time.perf_counter() - began
@@ -63,10 +64,15 @@ def _until_ready(
 
 
 def _ports() -> dict[str, str]:
-    from servers import free_port
+    with ExitStack() as held:  # all at once, so that they differ
+        sockets = [held.enter_context(socket.socket()) for _ in FACES]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {f"{face}_PORT": str(each.getsockname()[1]) for face, each in zip(FACES, sockets, strict=True)}
 
-    taken: set[int] = set()
-    return {f"{face}_PORT": str(free_port(taken)) for face in FACES}
+
+def _addresses(ports: Mapping[str, str]) -> dict[str, str]:
+    return {face: f"http://127.0.0.1:{ports[f'{face}_PORT']}" for face in FACES}
 
 
 def bare() -> dict[str, str]:
@@ -78,8 +84,6 @@ def bare() -> dict[str, str]:
 @contextmanager
 def embedded(place: Path, pipelines: Path, served: str) -> Iterator[Home]:
     """`make up`."""
-    import re
-
     ports, log = _ports(), place / "up.log"
     own = {"EVERGREEN_HOME": str(place), "EVERGREEN_PIPELINES": str(pipelines), "SERVE_MODEL": served}
     began = time.perf_counter()
@@ -88,7 +92,8 @@ def embedded(place: Path, pipelines: Path, served: str) -> Iterator[Home]:
         pages = _until_ready(process, log, ports, began)
         password = re.search(r"password (\S+)", log.read_text())
         assert password, log.read_text()
-        yield Home(Airflow(f"http://127.0.0.1:{ports['AIRFLOW_PORT']}", "admin", password[1]), pages)
+        addresses = _addresses(ports)
+        yield Home(Airflow(addresses["AIRFLOW"], "admin", password[1]), addresses, pages)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -106,8 +111,8 @@ def stack(place: Path, pipelines: Path, served: str) -> Iterator[Home]:
     try:
         pages = _until_ready(process, log, ports, began)
         known = make_secrets.read(place / ".env")
-        address = f"http://127.0.0.1:{ports['AIRFLOW_PORT']}"
-        yield Home(Airflow(address, "admin", known["AIRFLOW_ADMIN_PASSWORD"]), pages)
+        addresses = _addresses(ports)
+        yield Home(Airflow(addresses["AIRFLOW"], "admin", known["AIRFLOW_ADMIN_PASSWORD"]), addresses, pages)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

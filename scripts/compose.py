@@ -36,14 +36,28 @@ def services(path: Path, environment: Mapping[str, str]) -> dict[str, Service]:
 
     Raises ValueError for a variable that has to be set and is not.
     """
-    text = interpolate(path.read_text(encoding="utf-8"), environment)
+    read = load(path, environment)
     profiles = set(environment.get("COMPOSE_PROFILES", "").split(","))
     found = {
         name: _service(name, entry)
-        for name, entry in yaml.safe_load(text)["services"].items()
+        for name, entry in read["services"].items()
         if not entry.get("profiles") or profiles & set(entry["profiles"])
     }
     return {service.name: service for service in _in_order(found)}
+
+
+def load(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The whole file: first YAML, then the variables of its values, as Compose does it; errors as `services`."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [filled(each) for each in value]
+        return interpolate(value, environment) if isinstance(value, str) else value
+
+    read: dict[str, Any] = filled(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return read
 
 
 def interpolate(text: str, environment: Mapping[str, str]) -> str:

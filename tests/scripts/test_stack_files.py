@@ -22,8 +22,7 @@ ALL = SECRETS | {"COMPOSE_PROFILES": "cpu,gpu,monitoring"}
 
 
 def entries() -> dict[str, Any]:
-    text = compose.interpolate((ROOT / "docker-compose.yml").read_text(), ALL)
-    found: dict[str, Any] = yaml.safe_load(text)["services"]
+    found: dict[str, Any] = compose.load(ROOT / "docker-compose.yml", ALL)["services"]
     return found
 
 

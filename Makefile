@@ -60,7 +60,7 @@ stack-test: setup ## the main job on the stack, through Airflow's REST API
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m stack tests/stack/test_stack.py
 
 faults: setup ## a retrain on the stack while its parts are killed or fall silent (half an hour)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m stack tests/stack/test_faults.py
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m stack tests/stack/test_faults.py tests/faults/test_step_kills.py
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from mlops.blobs import Stat
 from mlops.errors import StoreError, UserError
 
+_WRITER = "evergreen-writer"  # in the metadata of a key, a mark of the call of `create` that made it
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _MENDABLE = {
     "NoSuchBucket", "InvalidBucketName", "AccessDenied", "403", "Forbidden",
@@ -91,14 +93,28 @@ class S3Blobs:
     def create(self, key: str, data: bytes) -> bool:
         from botocore.exceptions import ClientError
 
+        writer = uuid.uuid4().hex
+        place = {"Bucket": self.bucket, "Key": self._key(key)}
         with self._telling(key):
             try:
-                self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+                self.client.put_object(**place, Body=data, IfNoneMatch="*", Metadata={_WRITER: writer})
             except ClientError as error:
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412):
-                    return False
-                raise
+                told = error.response.get("ResponseMetadata", {})
+                if told.get("HTTPStatusCode") not in (409, 412):
+                    raise
+                # A try that was done but not answered is sent again by botocore, and finds what it made itself.
+                return bool(told.get("RetryAttempts")) and self._writer(key) == writer
         return True
+
+    def _writer(self, key: str) -> str | None:
+        """Who made a key by `create`; none where nobody did."""
+        try:
+            with self._telling(key):
+                found = self.client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except KeyError:
+            return None
+        writer: str | None = found["Metadata"].get(_WRITER)
+        return writer
 
     def upload(self, key: str, path: Path) -> None:
         with self._telling(key):

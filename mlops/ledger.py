@@ -135,8 +135,10 @@ def why_gone(known: Sequence[dict[str, Any]], version: str) -> str:
 
 def served_at(known: Sequence[dict[str, Any]], when: datetime.datetime) -> str | None:
     """The version that served at a time (with its zone); none where none did yet."""
-    past = [entry for entry in known if datetime.datetime.fromisoformat(entry["when"]) <= when]
-    stack = serving(past)
+    # By number, not by time: a clock may have been set back between two entries, and the later one still came later.
+    times = [datetime.datetime.fromisoformat(entry["when"]) for entry in known]
+    past = max((number for number, time in enumerate(times, 1) if time <= when), default=0)
+    stack = serving(known[:past])
     return stack[-1] if stack else None
 
 

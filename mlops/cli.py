@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from mlops import __version__
+from mlops import __version__, settings
 
 log = logging.getLogger("evergreen")
 
@@ -247,14 +247,8 @@ def _tell(options: argparse.Namespace, out: TextIO) -> None:
 
 def _prepare_process() -> None:
     """Quiet libraries, and progress of our own on stderr."""
-    for name, value in (
-        ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"),
-        ("GX_ANALYTICS_ENABLED", "false"),
-        ("HF_HUB_DISABLE_TELEMETRY", "1"),
-        ("TOKENIZERS_PARALLELISM", "true"),
-        ("TQDM_DISABLE", "1"),
-    ):
+    settings.quiet()
+    for name, value in (("TOKENIZERS_PARALLELISM", "true"), ("TQDM_DISABLE", "1")):
         os.environ.setdefault(name, value)
     level = os.environ.get("EVERGREEN_LOG", "INFO").upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

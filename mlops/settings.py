@@ -6,6 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -66,3 +73,9 @@ def current() -> Settings:
         store=os.environ.get("EVERGREEN_STORE") or (home / "store").as_uri(),
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
     )
+
+
+def quiet() -> None:
+    """No telemetry and no pickle from the libraries of this process and of those that it starts, unless somebody asked."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from mlops import settings
 from mlops.errors import EvergreenError, Rejected, UserError
 from mlops.process import die_with_parent
 
@@ -25,12 +26,6 @@ log = logging.getLogger("evergreen")
 # Airflow gives a task that it stops 5 s between SIGTERM and SIGKILL; the step's group must be gone by then.
 GRACE = 3.0
 KEPT_LINES = 12
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "GX_ANALYTICS_ENABLED": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 
 
 def begin_task() -> None:
@@ -42,8 +37,7 @@ def begin_task() -> None:
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import CommsDecoder
 
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    settings.quiet()
     # Not where a task runs in somebody's own process, as by `airflow dags test`.
     if isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder):
         die_with_parent()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 from filelock import FileLock
+from tiny import tiny_file
 
 from mlops import ledger, promotion, reconcile, registry, settings
 from mlops.store import open_store
@@ -40,6 +41,12 @@ def empty_registry() -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_empty_registry())
     return path
+
+
+def short_retrain(folder: Path) -> Path:
+    """A pipeline file with a short training and one variant to ship."""
+    train = {"epochs": 3, "learning_rate": 1e-2, "batch_tokens": 512}
+    return tiny_file(folder, compress={"variants": ["fp32"]}, train=train)
 
 
 def end(name: str, versions: list[str], champion: str | None, moves: list[tuple[str, str | None]] | None = None) -> int:

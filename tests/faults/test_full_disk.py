@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outcomes import empty_registry, end, row
-from tiny import tiny_artifact, tiny_config, tiny_file, tiny_models, tiny_release, tiny_snapshot
+from outcomes import empty_registry, end, row, short_retrain
+from tiny import tiny_artifact, tiny_config, tiny_models, tiny_release, tiny_snapshot
 from zygote import keep_proofs
 
 from mlops import pipeline, promotion, registry
@@ -91,8 +91,7 @@ def full_at(name: str, disk: Disk, real: Callable[..., Any]) -> Callable[..., An
 def test_a_disk_that_is_full_at_a_step(
     disk: Disk, champion: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = {"epochs": 3, "learning_rate": 1e-2, "batch_tokens": 512}
-    command = ["run", str(tiny_file(tmp_path, compress={"variants": ["fp32"]}, train=train))]
+    command = ["run", str(short_retrain(tmp_path))]
     keep_proofs(tmp_path, monkeypatch.setattr)
     real = pipeline.run_step
     for step in STEPS:

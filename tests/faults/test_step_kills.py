@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from outcomes import empty_registry, end, row
-from tiny import tiny_file
+from outcomes import empty_registry, end, row, short_retrain
 from zygote import Zygote
 
 from mlops import ledger, registry
@@ -65,10 +64,9 @@ def zygote(tmp_path: Path) -> Iterator[Zygote]:
 
 @pytest.fixture
 def file(zygote: Zygote, tmp_path: Path) -> Path:
-    """A pipeline with one file to ship and a short training; made while the zygote still imports."""
+    """Made while the zygote still imports."""
     empty_registry()
-    train = {"epochs": 3, "learning_rate": 1e-2, "batch_tokens": 512}
-    return tiny_file(tmp_path, compress={"variants": ["fp32"]}, train=train)
+    return short_retrain(tmp_path)
 
 
 def check_standing(champion: str | None) -> None:
